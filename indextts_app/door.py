@@ -1,0 +1,137 @@
+"""
+Where a request comes in: it gets its request_id, and its size is bounded before it is read.
+
+The id travels as a header inside the ASGI scope, because Gradio's queued handlers see the
+request's headers and not the context variables of the middleware.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from indextts_app import errors
+from indextts_app.error_body import ID_HEADER, error_response
+from indextts_app.synthesis import Caller
+from observability import request_id
+
+log = structlog.get_logger("indextts_app.door")
+
+CLIENT_ID_HEADER = "x-client-request-id"
+
+
+class RequestIdMiddleware:
+    """
+    Gives every HTTP request a new request_id, and every response the header that tells it.
+
+    A client's own `X-Request-ID` is kept beside it if it is short and plain, else dropped.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its id."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        new_id = request_id.new()
+        client_id = request_id.clean_client_id(Headers(scope=scope).get(ID_HEADER))
+        # In place: whoever handles an error further out still sees the id.
+        headers = scope["headers"] = [
+            (name, value)
+            for name, value in scope["headers"]
+            if name not in (ID_HEADER.encode(), CLIENT_ID_HEADER.encode())
+        ]
+        headers.append((ID_HEADER.encode(), new_id.encode()))
+        if client_id:
+            headers.append((CLIENT_ID_HEADER.encode(), client_id.encode()))
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault(ID_HEADER, new_id)
+            await send(message)
+
+        token = request_id.current.set(new_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            request_id.current.reset(token)
+
+
+class EdgeMiddleware:
+    """
+    Bounds every request body as it arrives, and lets no exception out unanswered.
+
+    Over the limit, reading the body raises `errors.TooLarge`, whatever Content-Length claims;
+    an application that makes a 500 of it (a mounted one, say) is overruled with the 413.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and answer for what goes wrong."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+        started = False
+        too_large: errors.TooLarge | None = None
+
+        async def receive_within_limit() -> Message:
+            nonlocal received, too_large
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                too_large = errors.TooLarge(limit_mb=f"{self._max_bytes / 1e6:g}")
+                raise too_large
+            return message
+
+        async def send_unless_overruled(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                if too_large and message["status"] >= 500:
+                    raise too_large
+                started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive_within_limit, send_unless_overruled)
+        except Exception as error:  # noqa: BLE001  # the edge: every request gets an answer
+            answer = too_large or error
+            if not isinstance(answer, errors.ServiceError):
+                log.error("http.unexpected", path=scope["path"][:200], exc_info=error)
+                answer = errors.ServiceError()
+            if not started:
+                response = error_response(Headers(scope=scope), answer)
+                await response(scope, receive, send)
+
+
+def caller_of(headers: Mapping[str, str], client_host: str | None, source: str) -> Caller:
+    """Who asks, from the headers that `RequestIdMiddleware` put there."""
+    return Caller(
+        request_id=headers.get(ID_HEADER) or request_id.new(),
+        source=source,
+        client_ip=masked_ip(client_host),
+        client_request_id=headers.get(CLIENT_ID_HEADER),
+    )
+
+
+def masked_ip(host: str | None) -> str | None:
+    """An address without its last part (IPv4 /24, IPv6 /48); None for what is no address."""
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return None
+    if address.version == 6 and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if address.is_loopback:
+        return str(address)
+    prefix = 24 if address.version == 4 else 48
+    return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False).network_address)

@@ -1,0 +1,132 @@
+"""
+A fault drill: a deterministic tone with all five stages, and a speaker for each fault.
+
+For tests, and for operators who want to see their alerts fire before they need them. The tone's
+pitch tells speaker and emotion apart; nobody should take it for speech.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from indextts_app.engines.base import (
+    EMOTIONS,
+    Capabilities,
+    Job,
+    OutOfMemory,
+    Speaker,
+    Translated,
+)
+
+SAMPLE_RATE = 22_050
+CHARS_PER_SECOND = 5.0
+PEAK = 8_000
+SHARES = {
+    "text_prep": 0.05,
+    "speaker_enc": 0.05,
+    "acoustic": 0.6,
+    "vocoder": 0.25,
+    "post": 0.05,
+}
+"""How the time of a request is spread over the stages, much like IndexTTS-2 spreads it."""
+
+FAULTS = {
+    "steady": Translated("Steady tone, no fault", "平稳音，无故障"),
+    "slow": Translated("Fault: slow acoustic stage", "故障：声学阶段缓慢"),
+    "hang": Translated("Fault: never answers", "故障：永不应答"),
+    "crash": Translated("Fault: worker process dies", "故障：合成进程崩溃"),
+    "error": Translated("Fault: engine error", "故障：引擎报错"),
+    "out_of_memory": Translated("Fault: out of memory", "故障：内存不足"),
+    "silent": Translated("Fault: silent audio", "故障：静音"),
+    "clipped": Translated("Fault: clipped audio", "故障：削波"),
+    "truncated": Translated("Fault: audio cut short", "故障：音频被截断"),
+    "empty": Translated("Fault: no audio at all", "故障：没有音频"),
+    "wrong_rate": Translated("Fault: wrong sample rate", "故障：采样率错误"),
+}
+
+
+class DrillEngine:
+    """Makes a tone of 0.2 s a character, or the fault that the speaker is named after."""
+
+    def __init__(self, *, seconds: float = 0.05, slow_seconds: float = 10.0) -> None:
+        self._seconds = seconds
+        self._slow_seconds = slow_seconds
+
+    def load(self) -> Capabilities:
+        """Ready at once."""
+        return Capabilities(
+            engine="drill",
+            engine_version="1",
+            model_version="tone-1",
+            device="cpu",
+            sample_rate=SAMPLE_RATE,
+            speakers=tuple(Speaker(id=name, name=text) for name, text in FAULTS.items()),
+            emotions=EMOTIONS,
+            scripts=(),
+            stages=tuple(SHARES),
+            reference="none",
+            self_test_text="drill",
+            notes={
+                "speaker": Translated(
+                    "A test tone, not speech: each speaker is a fault to rehearse.",
+                    "测试音，不是语音：每个发音人对应一种演练故障。",
+                ),
+                "emotion": Translated("Changes the tone's pitch.", "只改变测试音的音高。"),
+            },
+        )
+
+    def synthesize(self, job: Job) -> None:
+        """Sleep through the stages, then hand over the tone."""
+        fault = job.task.speaker
+        for name, share in SHARES.items():
+            with job.stage(name):
+                self._work(job, self._seconds * share)
+                if name == "acoustic":
+                    self._fail(job, fault)
+        tone = _tone(job)
+        if fault == "silent":
+            tone[:] = 0
+        elif fault == "clipped":
+            tone = np.where(tone >= 0, 32_767, -32_768).astype(np.int16)
+        elif fault == "truncated":
+            tone = tone[: len(tone) // 20]
+        elif fault == "empty":
+            return
+        elif fault == "wrong_rate":
+            job.sample_rate(SAMPLE_RATE // 2)
+        job.audio(tone)
+
+    def _fail(self, job: Job, fault: str) -> None:
+        if fault == "slow":
+            self._work(job, self._slow_seconds)
+        elif fault == "hang":
+            while True:
+                time.sleep(3600)
+        elif fault == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif fault == "error":
+            raise RuntimeError("drill: the engine failed as it was asked to")
+        elif fault == "out_of_memory":
+            raise OutOfMemory("drill: no memory left on the device")
+
+    @staticmethod
+    def _work(job: Job, seconds: float) -> None:
+        """Sleep in small steps, so that a cancelled request stops soon."""
+        until = time.perf_counter() + seconds
+        while (left := until - time.perf_counter()) > 0:
+            job.check_cancelled()
+            time.sleep(min(left, 0.02))
+
+
+def _tone(job: Job) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    """A sine whose pitch follows speaker and emotion, faded at both ends."""
+    seconds = max(len(job.task.text) / CHARS_PER_SECOND / job.task.speed, 0.1)
+    semitones = list(FAULTS).index(job.task.speaker) + EMOTIONS.index(job.task.emotion) / 10
+    moments = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    wave = PEAK * np.sin(2 * np.pi * 220 * 2 ** (semitones / 12) * moments)
+    fade = np.minimum(1, np.minimum(moments, moments[::-1]) / 0.01)
+    return (wave * fade).astype(np.int16)

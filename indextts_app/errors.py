@@ -1,0 +1,293 @@
+"""
+Everything that can go wrong, each with a code, an HTTP status and a message safe to show.
+
+    ServiceError                 500  a fault of the service itself
+    ├── Rejected                 refused at the door, the engine was not asked
+    │   ├── MalformedRequest     400  the request itself cannot be read
+    │   ├── TooLarge             413  more bytes than may be sent
+    │   ├── InvalidField         422  a field that does not fit
+    │   │   ├── TextEmpty, TextTooLong, TextUnreadable, TextNotSpeakable, ScriptNotSpoken
+    │   │   ├── UnknownChoice    speaker, emotion or format that does not exist
+    │   │   └── ReferenceRefused the recording is no audio, too short, not yours …
+    │   ├── Forbidden            403  for operators only
+    │   ├── UnknownRequest       404  no such request_id
+    │   ├── QueueFull            503  try again in a moment
+    │   └── NotReady             503  no worker can take it, starting or shutting down
+    ├── DeadlineExceeded         504  took longer than it may
+    ├── ClientGone               499  nobody waits for the answer any more
+    └── SynthesisFailed          503  the engine was asked and did not deliver
+        ├── WorkerDied, EngineError, EngineOutOfMemory, NoAudio
+        └── StorageFailed        the audio could not be stored
+
+Messages say what to do, in English and Chinese, and never hold the user's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from observability.events import Status
+
+MAX_CHOICES_SHOWN = 20
+
+
+class ServiceError(Exception):
+    """An error that a user may see; `code` and `status` go to the event as they are."""
+
+    code: ClassVar[str] = "service_error"
+    http_status: ClassVar[int] = 500
+    status: ClassVar[Status] = "failed"
+    retry_after_seconds: ClassVar[int | None] = None
+    en: ClassVar[str] = "Something went wrong in the service. Try again."
+    zh: ClassVar[str] = "服务内部出错，请重试。"
+
+    def __init__(self, **details: object) -> None:
+        super().__init__(self.en.format(**details))
+        self.details = details
+
+    def message(self, language: str = "en") -> str:
+        """What happened and what to do, in `zh` or else English."""
+        return (self.zh if language == "zh" else self.en).format(**self.details)
+
+
+class Rejected(ServiceError):
+    """Refused at the door."""
+
+    http_status: ClassVar[int] = 503
+    status: ClassVar[Status] = "rejected"
+
+
+class MalformedRequest(Rejected):
+    """The request itself cannot be read."""
+
+    code = "malformed_request"
+    http_status = 400
+    en = "The request cannot be read: {reason} Send JSON, or multipart form data."
+    zh = "请求无法解析：{reason} 请发送 JSON 或 multipart 表单。"
+
+
+class TooLarge(Rejected):
+    """More bytes than may be sent."""
+
+    code = "too_large"
+    http_status = 413
+    en = "The request is larger than {limit_mb} MB. Send less."
+    zh = "请求超过 {limit_mb} MB，请减小后再发送。"
+
+
+class InvalidField(Rejected):
+    """A field that does not fit."""
+
+    code = "invalid_field"
+    http_status = 422
+    en = "The field '{field}' does not fit: {reason}"
+    zh = "字段 '{field}' 不合要求：{reason}"
+
+
+class TextEmpty(InvalidField):
+    """No text, or white space only."""
+
+    code = "text_empty"
+    en = "There is no text. Enter between 1 and {limit} characters."
+    zh = "没有文本，请输入 1 到 {limit} 个字。"
+
+
+class TextTooLong(InvalidField):
+    """More characters than one request may have."""
+
+    code = "text_too_long"
+    en = "The text has {length} characters, at most {limit} are possible. Split it."
+    zh = "文本有 {length} 个字，最多 {limit} 个字，请分段合成。"
+
+
+class TextUnreadable(InvalidField):
+    """Control characters or broken Unicode."""
+
+    code = "text_unreadable"
+    en = "The text holds characters that are not text (NUL, or half of a character). Remove them."
+    zh = "文本含有非文字字符（NUL 或残缺字符），请删除后再试。"
+
+
+class TextNotSpeakable(InvalidField):
+    """Nothing in the text can be said aloud."""
+
+    code = "text_not_speakable"
+    en = "The text has no letters or digits to read aloud. Add some words."
+    zh = "文本中没有可朗读的文字或数字，请补充内容。"
+
+
+class ScriptNotSpoken(InvalidField):
+    """Letters that the engine in use cannot read."""
+
+    code = "script_not_spoken"
+    en = "The engine '{engine}' cannot read {scripts} letters. It reads: {spoken}."
+    zh = "引擎“{engine}”不能朗读 {scripts} 文字，可朗读：{spoken}。"
+
+
+class UnknownChoice(InvalidField):
+    """A speaker, emotion or format that does not exist."""
+
+    code = "unknown_choice"
+    en = "There is no such {field}. Choose one of: {choices}."
+    zh = "没有这个 {field}，可选：{choices}。"
+
+    def __init__(self, field: str, choices: tuple[str, ...]) -> None:
+        shown = ", ".join(choices[:MAX_CHOICES_SHOWN])
+        more = "" if len(choices) <= MAX_CHOICES_SHOWN else " …"
+        super().__init__(field=field, choices=shown + more)
+
+
+class UnknownSpeaker(UnknownChoice):
+    """A speaker that the engine does not have."""
+
+    code = "unknown_speaker"
+
+
+class UnknownEmotion(UnknownChoice):
+    """An emotion outside the closed list."""
+
+    code = "unknown_emotion"
+
+
+class UnknownFormat(UnknownChoice):
+    """A format that is not made here."""
+
+    code = "unknown_format"
+
+
+class ReferenceRefused(InvalidField):
+    """A reference recording that cannot be used; `reason` and `reason_zh` say why."""
+
+    code = "reference_refused"
+    en = "The reference recording cannot be used: {reason}"
+    zh = "参考音频无法使用：{reason_zh}"
+
+
+class Forbidden(Rejected):
+    """For operators only."""
+
+    code = "forbidden"
+    http_status = 403
+    en = "This is for operators, from the addresses in {setting} only."
+    zh = "仅限运维人员，从 {setting} 所列地址访问。"
+
+
+class UnknownRequest(Rejected):
+    """No such request_id; `reason` and `reason_zh` say in what way."""
+
+    code = "unknown_request"
+    http_status = 404
+    en = "{reason}"
+    zh = "{reason_zh}"
+
+
+class MalformedId(Rejected):
+    """Not a request_id at all."""
+
+    code = "malformed_request_id"
+    http_status = 422
+    en = "{reason}"
+    zh = "{reason_zh}"
+
+
+class QueueFull(Rejected):
+    """As many requests wait as may wait."""
+
+    code = "queue_full"
+    retry_after_seconds = 2
+    en = "{waiting} requests are waiting already. Try again in a few seconds."
+    zh = "已有 {waiting} 个请求在排队，请过几秒再试。"
+
+
+class NotReady(Rejected):
+    """No worker can take the request now."""
+
+    code = "not_ready"
+    retry_after_seconds = 5
+    en = "The service cannot take requests now: {reason} Try again in a few seconds."
+    zh = "服务暂时无法接收请求：{reason} 请过几秒再试。"
+
+
+class DeadlineExceeded(ServiceError):
+    """The request took longer than it may."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+    status = "timeout"
+    en = "No audio within {seconds:g} seconds, so it was stopped. Try again, or a shorter text."
+    zh = "{seconds:g} 秒内未能合成，已停止。请重试或缩短文本。"
+
+
+class ClientGone(ServiceError):
+    """Nobody waits for the answer any more."""
+
+    code = "client_gone"
+    http_status = 499
+    status = "cancelled"
+    en = "The request was cancelled."
+    zh = "请求已取消。"
+
+
+class SynthesisFailed(ServiceError):
+    """The engine was asked and did not deliver; `origin` is where, for the fingerprint."""
+
+    code = "synthesis_failed"
+    http_status = 503
+    retry_after_seconds = 1
+    en = "The engine could not make this audio. Try again; if it stays, report the request_id."
+    zh = "引擎未能合成该音频，请重试；若仍失败，请反馈请求编号。"
+
+    def __init__(self, *, origin: str | None = None, **details: object) -> None:
+        super().__init__(**details)
+        self.origin = origin
+
+
+class EngineError(SynthesisFailed):
+    """The engine raised an error."""
+
+    code = "engine_error"
+
+
+class EngineOutOfMemory(SynthesisFailed):
+    """The device had no memory left."""
+
+    code = "out_of_memory"
+    en = "The device ran out of memory for this request. Try a shorter text."
+    zh = "设备内存不足，请缩短文本后重试。"
+
+
+class WorkerDied(SynthesisFailed):
+    """The worker process ended in the middle of the request."""
+
+    code = "worker_died"
+    en = "The worker process stopped during this request; a new one takes over. Try again."
+    zh = "合成进程中途退出，新的进程正在接替，请重试。"
+
+
+class NoAudio(SynthesisFailed):
+    """The engine finished without a single sample."""
+
+    code = "no_audio"
+    en = "The engine found nothing to say in this text. Change the text."
+    zh = "引擎没有从文本中读出任何声音，请修改文本。"
+
+
+class StorageFailed(SynthesisFailed):
+    """The audio could not be stored."""
+
+    code = "storage_failed"
+    en = "The audio could not be stored. The operator must free space in the output folder."
+    zh = "音频无法保存，请运维人员清理输出目录的空间。"
+
+
+def tree(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
+    """Every error class, `root` first."""
+    yield root
+    for child in root.__subclasses__():
+        yield from tree(child)
+
+
+def codes() -> frozenset[str]:
+    """The closed set of error codes, for metrics."""
+    return frozenset(error.code for error in tree())

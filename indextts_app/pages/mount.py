@@ -1,0 +1,85 @@
+"""The page put into the application, with every door of Gradio's closed that it does not need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Never
+
+import gradio as gr
+import gradio.processing_utils
+import gradio.routes
+from fastapi import FastAPI, HTTPException
+
+from indextts_app.pages import texts
+from indextts_app.settings import Settings
+
+HERE = Path(__file__).parent
+SESSIONS_KEPT = 200
+"""Gradio keeps 37 kB for each of the last 10,000 sessions; the handlers need none of it."""
+
+
+def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> None:
+    """Serve the page at `/`; routes that are added to the application later are never reached."""
+    page.state_session_capacity = SESSIONS_KEPT
+    _fetch_nothing()
+    gr.mount_gradio_app(
+        app,
+        page,
+        "/",
+        i18n=_translations(),
+        theme=_theme(),
+        css_paths=HERE / "page.css",
+        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        max_file_size=int(settings.max_upload_mb * 1e6),
+        # Messages of unexpected exceptions are for the log, not for visitors.
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+    )
+    # Only launch() sets this, and without it Gradio skips its check that an input file was
+    # uploaded: {"path": "/etc/passwd"} would be handed to the handler.
+    page.has_launched = True
+
+
+def _fetch_nothing() -> None:
+    """
+    Keep Gradio from fetching URLs that a client names, as a file input or behind `/file=`.
+
+    It offers no switch for it, and allows any public host, at any size.
+    """
+    gradio.processing_utils.async_ssrf_protected_get = _refuse
+    gradio.routes.secure_url_stream_response = _refuse
+
+
+async def _refuse(*_: object) -> Never:
+    raise HTTPException(403, "Files are taken as uploads only.")
+
+
+def _translations() -> gr.I18n:
+    chinese = texts.browser_table("zh")
+    return gr.I18n(
+        en=texts.browser_table("en"),
+        zh=chinese,
+        **{"zh-CN": chinese, "zh-TW": chinese, "zh-HK": chinese},
+    )
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts that every system has, so that none is fetched."""
+    return gr.themes.Default(
+        primary_hue="blue",
+        neutral_hue="slate",
+        font=[
+            "system-ui",
+            "PingFang SC",
+            "Microsoft YaHei",
+            "Noto Sans CJK SC",
+            "WenQuanYi Micro Hei",
+            "sans-serif",
+        ],
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    )

@@ -1,0 +1,147 @@
+"""The parts of the page that change, as HTML; whatever comes from outside is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from indextts_app.engines.base import Capabilities
+from indextts_app.pages.progress import Progress
+from indextts_app.pages.texts import say, say_name
+from indextts_app.synthesis import SynthesisResult
+
+VERDICT_TONES = {"ok": "good", "truncated": "warn", "clipped": "warn"}
+"""Green, amber, and red for every verdict that leaves nothing to listen to."""
+
+
+def header(can: Capabilities | None, language: str) -> str:
+    """The title, and beside it which engine and model answer."""
+    if can is None:
+        chips = f'<span class="chip loading">{say("engine_loading", language)}</span>'
+    else:
+        # Some engines carry their name in their version, as `espeak-ng 1.52` does.
+        version = can.engine_version
+        engine = version if can.engine in version else f"{can.engine} {version}"
+        chips = _chip("engine", engine, language) + _chip("model", can.model_version, language)
+    return (
+        f'<div class="page-header"><div><h1>{say("title", language)}</h1>'
+        f"<p>{say('subtitle', language)}</p></div><div class='chips'>{chips}</div></div>"
+    )
+
+
+def idle(language: str) -> str:
+    """The place where the result will be."""
+    return (
+        f'<div class="panel idle"><strong>{say("idle", language)}</strong>'
+        f"<p>{say('idle_more', language)}</p></div>"
+    )
+
+
+def running(progress: Progress, stages: tuple[str, ...], language: str) -> str:
+    """Where in the queue, or in which stage, and for how long."""
+    if progress.ahead is not None:
+        headline = say("waiting", language)
+        detail = say("position", language, position=progress.ahead + 1, ahead=progress.ahead)
+    elif progress.current is None:
+        headline, detail = say("starting", language), ""
+    else:
+        stage = say_name("stage", progress.current, language)
+        headline, detail = say("working", language, stage=escape(stage)), ""
+    steps = "".join(
+        f'<li class="{state}">{escape(say_name("stage", stage, language))}</li>'
+        for stage, state in progress.steps(stages)
+    )
+    elapsed = say("elapsed", language, seconds=progress.elapsed_seconds())
+    return (
+        f'<div class="panel running" role="status"><div class="line"><span class="spinner"></span>'
+        f'<strong>{headline}</strong><span class="elapsed">{elapsed}</span></div>'
+        f"<p>{detail}</p><ol class='steps'>{steps}</ol></div>"
+    )
+
+
+def failed(message: str, request_id: str, language: str) -> str:
+    """What went wrong, what to do, and the id to quote."""
+    return (
+        f'<div class="panel bad" role="alert"><strong>{say("failed", language)}</strong>'
+        f"<p>{escape(message)}</p>{request_id_line(request_id, language)}"
+        f'<p class="hint">{say("quote_id", language)}</p></div>'
+    )
+
+
+def cancelled(request_id: str, language: str) -> str:
+    """That the request was given up."""
+    return (
+        f'<div class="panel neutral" role="status"><strong>{say("cancelled", language)}</strong>'
+        f"<p>{say('cancelled_more', language)}</p>{request_id_line(request_id, language)}</div>"
+    )
+
+
+def verdict(result: SynthesisResult, language: str) -> str:
+    """The badge, and what it means for the ear."""
+    tone = VERDICT_TONES.get(result.verdict, "bad")
+    name = say_name("verdict", result.verdict, language)
+    meaning = say_name("verdict", f"{result.verdict}_more", language)
+    return (
+        f'<div class="verdict" role="status"><span class="badge {tone}" '
+        f'data-verdict="{escape(result.verdict, quote=True)}">{escape(name)}</span>'
+        f"<span>{escape(meaning)}</span></div>"
+    )
+
+
+def facts(result: SynthesisResult, language: str) -> str:
+    """The request_id, and the figures of the audio."""
+    seconds = result.signal.audio_seconds
+    work_ms = result.times.duration_ms - (result.times.queue_ms or 0.0)
+    figures = {
+        "duration": (say("seconds", language, value=seconds), ""),
+        "size": (_size(len(result.audio)), ""),
+        "loudness": (f"{result.signal.rms_dbfs:.1f} dBFS", ""),
+    }
+    if seconds > 0:
+        rtf = work_ms / 1000 / seconds
+        figures["rtf"] = (f"{rtf:.3f}" if rtf < 1 else f"{rtf:.2f}", say("rtf_help", language))
+    cells = "".join(
+        f'<div title="{help_text}"><dt>{say(name, language)}</dt><dd>{value}</dd></div>'
+        for name, (value, help_text) in figures.items()
+    )
+    spoken = ""
+    if result.spoken_text and result.spoken_text.strip() != result.request.text.strip():
+        spoken = (
+            f'<p class="read-as"><span>{say("read_as", language)}</span>'
+            f"{escape(result.spoken_text)}</p>"
+        )
+    return (
+        f"{request_id_line(result.request_id, language)}<dl class='figures'>{cells}</dl>{spoken}"
+    )
+
+
+def request_id_line(request_id: str, language: str) -> str:
+    """The id with its copy button; `page.js` makes the button work."""
+    shown = escape(request_id, quote=True)
+    return (
+        f'<div class="request-id"><span>{say("request_id", language)}</span>'
+        f'<code>{shown}</code><button type="button" data-copy="{shown}" '
+        f'data-copied="{say("copied", language)}">{say("copy", language)}</button></div>'
+    )
+
+
+def titled(title: str, content: str) -> str:
+    """A section of the result with its heading; nothing if there is nothing in it."""
+    return f"<section><h2>{title}</h2>{content}</section>" if content else ""
+
+
+def note(text: str) -> str:
+    """A sentence under a field."""
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def footnote(text: str) -> str:
+    """A sentence under the page."""
+    return f'<p class="note footnote">{escape(text)}</p>'
+
+
+def _chip(name: str, value: str, language: str) -> str:
+    return f'<span class="chip">{say(name, language)} <b>{escape(value)}</b></span>'
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -1,0 +1,40 @@
+"""Where a request stands, kept for whoever draws it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+
+class Progress:
+    """
+    A watcher of the synthesizer that remembers the last word.
+
+    `ahead` is the number of requests in front of this one, or None when it does not wait;
+    `current` is the stage that it is in, or None before the first.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.ahead: int | None = None
+        self.current: str | None = None
+        self._clock = clock
+        self._began = clock()
+
+    def waiting(self, ahead: int) -> None:
+        """In the queue, with so many requests ahead."""
+        self.ahead = ahead
+
+    def stage(self, name: str) -> None:
+        """The request entered a stage."""
+        self.ahead = None
+        self.current = name
+
+    def elapsed_seconds(self) -> float:
+        """Since the request was sent."""
+        return self._clock() - self._began
+
+    def steps(self, stages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        """Each stage with its state: done, now or next."""
+        current = stages.index(self.current) if self.current in stages else -1
+        for place, name in enumerate(stages):
+            yield name, "done" if place < current else "now" if place == current else "next"

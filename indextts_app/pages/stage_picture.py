@@ -1,0 +1,125 @@
+"""One request's time as a picture: a waterfall of queue, stages and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+
+from indextts_app.pages.texts import say, say_name
+from observability.events import STAGES
+from observability.observe import Times
+
+COLOURS = {
+    "queue": "#8c8c8c",
+    "text_prep": "#56b4e9",
+    "speaker_enc": "#e69f00",
+    "acoustic": "#0072b2",
+    "vocoder": "#009e73",
+    "acoustic_vocoder": "#0072b2",
+    "post": "#cc79a7",
+    "other": "#b3a58c",
+}
+"""Okabe and Ito's palette, told apart by colour-blind eyes on light and dark ground."""
+
+STRANGER = "#d55e00"
+"""The palette's last colour, for a stage that this page has not met yet."""
+
+MIN_WIDTH_PX = 4
+"""A stage of microseconds is still there to be seen."""
+
+STYLE = """
+.stage-picture { display: grid; grid-template-columns: max-content 1fr max-content max-content;
+  gap: .4rem .75rem; align-items: center; font-size: .8125rem; line-height: 1.3;
+  font-variant-numeric: tabular-nums; }
+.stage-picture .track { position: relative; height: .875rem; border-radius: .25rem;
+  background: color-mix(in srgb, currentColor 8%, transparent); }
+.stage-picture .bar { position: absolute; inset-block: 0; border-radius: .25rem; }
+.stage-picture .number { text-align: right; white-space: nowrap; }
+.stage-picture .share { text-align: right; opacity: .65; }
+.stage-picture .total { font-weight: 600; }
+@media (max-width: 480px) { .stage-picture { gap: .4rem .5rem; font-size: .75rem; } }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    stage: str
+    begins_ms: float
+    spent_ms: float
+
+
+def stage_picture(times: Times, language: str) -> str:
+    """
+    A fragment of HTML that shows where the time went, in the order of the work.
+
+    It needs nothing from outside, reads on light and dark ground, and says the same in words to
+    those who do not see it. Times without a single stage give an empty fragment.
+    """
+    spans = list(_spans(times))
+    total = max(times.duration_ms, sum(span.spent_ms for span in spans))
+    if not spans or total <= 0:
+        return ""
+    rows = "".join(_row(span, total, language) for span in spans)
+    label = escape(_in_words(spans, total, language), quote=True)
+    return (
+        f'<div class="stage-picture" role="img" aria-label="{label}"><style>{STYLE}</style>{rows}'
+        f'<span class="total">{say("total", language)}</span><span></span>'
+        f'<span class="number total">{milliseconds(total)}</span>'
+        '<span class="share">100%</span></div>'
+    )
+
+
+def milliseconds(value: float) -> str:
+    """A time with as many digits as it deserves."""
+    digits = 2 if value < 10 else 1 if value < 1000 else 0
+    return f"{value:,.{digits}f} ms"
+
+
+def _spans(times: Times) -> Iterator[_Span]:
+    """Queue, stages and other, each from where the one before it ended."""
+    spent = dict(times.stages_ms)
+    if times.queue_ms is not None:
+        spent["queue"] = times.queue_ms
+    begins = 0.0
+    for stage in sorted(spent, key=_place):
+        # A clock that is read twice may make `other` minus a microsecond.
+        spent_ms = max(spent[stage], 0.0)
+        yield _Span(stage, begins, spent_ms)
+        begins += spent_ms
+
+
+def _place(stage: str) -> int:
+    """In the order of the work; `other` lies between all of them, and is shown last as one."""
+    order = ("queue", *STAGES)
+    return order.index(stage) if stage in order else order.index("other") - 1
+
+
+def _row(span: _Span, total: float, language: str) -> str:
+    colour = COLOURS.get(span.stage, STRANGER)
+    left, width = (100 * part / total for part in (span.begins_ms, span.spent_ms))
+    place = (
+        f"left:min({left:.3f}%, calc(100% - {MIN_WIDTH_PX}px));"
+        f"width:max({width:.3f}%, {MIN_WIDTH_PX}px);background:{colour}"
+    )
+    bar = f'<span class="bar" style="{place}"></span>' if span.spent_ms else ""
+    return (
+        f"<span>{escape(say_name('stage', span.stage, language))}</span>"
+        f'<span class="track">{bar}</span>'
+        f'<span class="number">{milliseconds(span.spent_ms)}</span>'
+        f'<span class="share">{_share(width)}</span>'
+    )
+
+
+def _share(percent: float) -> str:
+    return "&lt;1%" if 0 < percent < 0.5 else f"{percent:.0f}%"
+
+
+def _in_words(spans: list[_Span], total: float, language: str) -> str:
+    parts = [
+        f"{say_name('stage', span.stage, language)} {milliseconds(span.spent_ms)}"
+        for span in spans
+    ]
+    return f"{say('times', language)}: {say('total', language)} {milliseconds(total)}. " + ", ".join(
+        parts
+    )

@@ -1,0 +1,85 @@
+"""
+Whether the service can really speak now: by its last outcomes, or by trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from indextts_app import errors
+from indextts_app.engines.base import Task
+from indextts_app.workers.pool import WorkerPool
+from observability.events import Event
+
+SUSPICIOUS = 3
+"""So many bad outcomes in a row, and the engine has to prove itself."""
+
+TRIAL_SECONDS = 10.0
+"""A trial may take this long, and its result stands for as long."""
+
+ENGINE_OUTCOMES = ("success", "degraded", "failed", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Ready or not, and why."""
+
+    ready: bool
+    reason: str
+
+
+class Readiness:
+    """
+    A sink that remembers the last outcomes, and says whether to send more requests.
+
+    Ready means: a worker is up, and either not all of the last three requests went wrong, or a
+    short synthesis made just now came out as sound.
+    """
+
+    def __init__(self, pool: WorkerPool, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._outcomes: deque[str] = deque(maxlen=SUSPICIOUS)
+        self._trial = Answer(ready=True, reason="")
+        self._tried_at = float("-inf")
+        self._trying = asyncio.Lock()
+
+    def started(self, event: Event) -> None:
+        """Nothing is known yet."""
+
+    def finished(self, event: Event) -> None:
+        """Remember how the engine did; refused and cancelled requests say nothing about it."""
+        if event.status in ENGINE_OUTCOMES:
+            self._outcomes.append(event.status)
+
+    async def answer(self) -> Answer:
+        """Whether the service can speak now."""
+        if self._pool.unavailable:
+            return Answer(ready=False, reason=self._pool.unavailable)
+        if not self._pool.ready_workers:
+            return Answer(ready=False, reason="every worker is being restarted.")
+        if len(self._outcomes) < SUSPICIOUS or "success" in self._outcomes:
+            return Answer(ready=True, reason="the last outcomes were good.")
+        async with self._trying:
+            if self._clock() - self._tried_at >= TRIAL_SECONDS:
+                self._trial = await self._try()
+                self._tried_at = self._clock()
+        return self._trial
+
+    async def _try(self) -> Answer:
+        can = self._pool.capabilities
+        if can is None:
+            return Answer(ready=False, reason="the engine is still loading.")
+        task = Task("self-test", can.self_test_text, can.speakers[0].id, can.emotions[0], 1.0)
+        try:
+            async with asyncio.timeout(TRIAL_SECONDS):
+                delivery = await self._pool.run(task)
+        except (errors.ServiceError, TimeoutError) as error:
+            return Answer(ready=False, reason=f"the last requests and a trial failed: {error}")
+        if not delivery.samples.any():
+            return Answer(ready=False, reason="the last requests failed and a trial was silent.")
+        return Answer(ready=True, reason="the last requests failed, a trial just now did not.")

@@ -1,0 +1,215 @@
+"""
+The service put together: settings in, a running server out, and an orderly end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import Gauge
+from prometheus_client.process_collector import ProcessCollector
+
+from indextts_app import __version__, api, errors, retention
+from indextts_app.door import EdgeMiddleware, RequestIdMiddleware
+from indextts_app.engines.base import Capabilities
+
+gradio_environment = None
+from indextts_app.readiness import Readiness
+from indextts_app.settings import Settings, SettingsError
+from indextts_app.story import EVENT
+from indextts_app.synthesizer import Synthesizer
+from indextts_app.workers.pool import WorkerPool
+from indextts_app.workers.worker import EngineSpec
+from observability import drain, logs, recovery, set_sinks
+from observability.metrics import Metrics
+from observability.resources import GpuCollector, GpuSampler, WorkerCollector
+from observability.text_facts import hash_key
+
+log = structlog.get_logger("indextts_app.server")
+
+SWEEP_SECONDS = 600.0
+DRAIN_LOG_SECONDS = 10.0
+
+
+class Service:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(error_types=errors.codes() | {"cancelled", "process_died"})
+        self.pool = WorkerPool(
+            EngineSpec(
+                engine=settings.engine,
+                options=_engine_options(settings),
+                start_seconds=settings.worker_start_seconds,
+                **({"python": settings.worker_python} if settings.worker_python else {}),
+            ),
+            size=settings.workers,
+            max_queue=settings.max_queue,
+            on_ready=self._tell_versions,
+            on_restart=lambda reason: self.metrics.worker_restarts.labels(reason).inc(),
+        )
+        key = settings.hash_key
+        self.synthesizer = Synthesizer(
+            self.pool,
+            settings,
+            key.get_secret_value().encode() if key else hash_key(settings.output_dir / ".hash_key"),
+        )
+        self.readiness = Readiness(self.pool)
+        self._gpu = GpuSampler()
+        self._register_gauges()
+
+    def app(self) -> FastAPI:
+        """The ASGI application: API first, page last, because a page at / hides what follows."""
+        settings = self.settings
+        app = FastAPI(
+            title="IndexTTS-2, observable",
+            version=__version__,
+            lifespan=self._lifespan,
+        )
+        app.include_router(api.router(self.synthesizer, settings, self.readiness, self.metrics))
+        api.add_error_handlers(app)
+        app.add_middleware(EdgeMiddleware, max_bytes=int(settings.max_upload_mb * 1e6))
+        app.add_middleware(RequestIdMiddleware)
+        # Gradio reads its environment when it is imported.
+        gradio_environment.prepare(settings.output_dir)
+        from indextts_app.pages import mount, synthesis_page
+
+        mount.mount(app, synthesis_page.build(self.synthesizer, settings), settings)
+        return app
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(self._sweep_forever())
+        self._gpu.start()
+        self.pool.start()
+        try:
+            yield
+        finally:
+            given_up = await self.pool.stop(self.settings.shutdown_seconds)
+            sweeper.cancel()
+            self._gpu.stop()
+            written = await asyncio.to_thread(drain, DRAIN_LOG_SECONDS)
+            log.info("service.stopped", requests_given_up=given_up, events_written=written)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            removed = await asyncio.to_thread(
+                retention.sweep,
+                self.settings.output_dir,
+                keep_seconds=self.settings.output_keep_hours * 3600,
+            )
+            if removed:
+                log.info("outputs.swept", files=removed)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def _tell_versions(self, can: Capabilities) -> None:
+        self.metrics.build_info(
+            version=__version__,
+            engine=can.engine,
+            engine_version=can.engine_version,
+            model_version=can.model_version,
+        )
+
+    def _register_gauges(self) -> None:
+        registry = self.metrics.registry
+        for name, text, figure in (
+            ("in_flight", "Requests between door and answer.", lambda: self.synthesizer.in_flight),
+            ("queue_depth", "Requests waiting for a worker.", lambda: self.pool.waiting),
+            ("workers_ready", "Workers that are loaded.", lambda: self.pool.ready_workers),
+            ("workers_busy", "Workers with a request.", lambda: self.pool.busy),
+        ):
+            Gauge(f"indextts_{name}", text, registry=registry).set_function(figure)
+        ProcessCollector(namespace="indextts", registry=registry)
+        registry.register(WorkerCollector(self.pool.pids))
+        registry.register(GpuCollector(self._gpu))
+
+
+def run(settings: Settings) -> None:
+    """
+    Serve until a signal ends it.
+
+    Raises:
+        SettingsError: the port or the log folder is in use, or cannot be used.
+    """
+    with _listening(settings) as listener, _only_writer(settings.log_dir):
+        lines = logs.set_up(
+            settings.log_dir,
+            keep_days=settings.log_keep_days,
+            static={"service": "indextts", "version": __version__},
+            stdout=settings.log_stdout,
+        )
+        try:
+            _serve(settings, listener)
+        finally:
+            lines.close()
+
+
+def _serve(settings: Settings, listener: socket.socket) -> None:
+    service = Service(settings)
+    set_sinks([logs.EventLog(), service.metrics, service.readiness])
+    lost = recovery.write_lost(settings.log_dir, EVENT)
+    log.info(
+        recovery.RECONCILED,
+        requests_lost=lost,
+        partial_files_removed=retention.remove_partial(settings.output_dir),
+    )
+    host, port = listener.getsockname()[:2]
+    log.info("service.started", engine=settings.engine, workers=settings.workers, port=port)
+    config = uvicorn.Config(
+        service.app(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_seconds) + 1,
+    )
+    log.info("service.listening", url=f"http://{host}:{port}")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot listen on {settings.host}:{settings.port} ({error.strerror}). "
+            "Another service may have the port: set INDEXTTS_PORT."
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Two services in one log folder would declare each other's requests lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot write to the log folder {folder} ({error.strerror}): set INDEXTTS_LOG_DIR."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(
+                f"Another service writes to {folder}: give each its own INDEXTTS_LOG_DIR."
+            ) from None
+        yield
+
+
+def _engine_options(settings: Settings) -> dict[str, float | str]:
+    if settings.engine == "drill":
+        return {"seconds": settings.drill_seconds, "slow_seconds": settings.drill_slow_seconds}
+    return {}

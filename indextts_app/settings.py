@@ -1,0 +1,106 @@
+"""Every knob of the service, typed, from `INDEXTTS_*` variables or `.env`; read once at start."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "INDEXTTS_"
+ENV_FILE = ".env"
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(Exception):
+    """A setting that does not exist or does not fit; the message names it and what would fit."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process; every field stands in the README's table."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    engine: Literal["espeak", "drill"] = Field("espeak", description="engine that makes the sound")
+    workers: int = Field(1, ge=1, le=64, description="worker processes, one request at a time each")
+    worker_python: Path | None = Field(
+        None, description="Python interpreter of the workers; the service's own if not set"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(7860, ge=0, le=65535, description="port to listen on")
+
+    log_dir: Path = Field(Path("logs"), description="folder of the JSON lines")
+    log_keep_days: int = Field(30, ge=7, description="days that log files are kept")
+    log_stdout: bool = Field(True, description="write the same lines to stdout")
+    hash_key: SecretStr | None = Field(
+        None,
+        description="key of the text hashes; if not set, one is made and kept in the output folder",
+    )
+
+    output_dir: Path = Field(Path("outputs"), description="folder of the audio files")
+    output_keep_hours: float = Field(24, gt=0, description="hours that audio files are kept")
+
+    max_text_chars: int = Field(500, ge=1, le=5000, description="longest text of one request")
+    max_queue: int = Field(32, ge=0, le=10_000, description="requests that may wait for a worker")
+    max_upload_mb: float = Field(
+        20, gt=0, le=200, description="largest request, recordings included"
+    )
+    timeout_seconds: float = Field(60, gt=0, description="longest time from the door to the answer")
+    worker_start_seconds: float = Field(120, gt=0, description="longest start of a worker")
+    shutdown_seconds: float = Field(30, ge=0, description="grace for running requests at shutdown")
+
+    metrics_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        description="addresses or networks that may read /metrics, comma-separated",
+    )
+    operations_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
+        description="addresses or networks that may read /requests, comma-separated",
+    )
+
+    drill_seconds: float = Field(
+        0.05, ge=0, le=3600, description="time that the drill engine takes for a request"
+    )
+    drill_slow_seconds: float = Field(
+        10, ge=0, le=3600, description="time that its speaker `slow` takes"
+    )
+
+    @field_validator("metrics_allow", "operations_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(
+                ipaddress.ip_network(part.strip(), strict=False)
+                for part in value.split(",")
+                if part.strip()
+            )
+        return value
+
+
+def load() -> Settings:
+    """
+    The settings of this process.
+
+    Raises:
+        SettingsError: an `INDEXTTS_*` name that does not exist, or a value that does not fit.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    given = [*os.environ, *dotenv_values(ENV_FILE)]
+    unknown = sorted({name for name in given if name.startswith(PREFIX)} - known)
+    if unknown:
+        raise SettingsError(
+            f"Unknown setting {', '.join(unknown)}. The README lists all that exist."
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        name = f"{PREFIX}{'_'.join(str(part) for part in first['loc'][:1]).upper()}"
+        raise SettingsError(f"{name} does not fit: {first['msg']}.") from error

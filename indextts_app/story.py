@@ -1,0 +1,182 @@
+"""
+The story of one request for a support person: asked, time, outcome, what it means, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from indextts_app.engines.base import Translated
+from observability.events import Event, field_names
+
+EVENT = "synthesis"
+
+STATUS = {
+    "success": Translated("Delivered, and the audio is sound.", "已交付，音频正常。"),
+    "degraded": Translated("Delivered, but the audio is flawed.", "已交付，但音频有问题。"),
+    "failed": Translated("Failed, no audio was delivered.", "失败，没有交付音频。"),
+    "rejected": Translated(
+        "Refused at the door, the engine was not asked.", "入口即被拒，未合成。"
+    ),
+    "timeout": Translated("Stopped because it took too long.", "耗时过长，已停止。"),
+    "cancelled": Translated("Given up by the user before it was done.", "用户中途取消。"),
+    "lost": Translated("The service died while working on it.", "服务在处理中途退出。"),
+    "running": Translated("Not finished: it still runs.", "尚未结束，仍在处理。"),
+}
+
+VERDICTS = {
+    "silent": Translated(
+        "The file plays, but there is nothing to hear. Ask for the text again, try another "
+        "speaker; if it repeats, restart the worker and report the model version.",
+        "文件可播放但没有声音。请重新合成或换发音人；若反复出现，请重启合成进程并上报模型版本。",
+    ),
+    "clipped": Translated(
+        "It sounds harsh and crackling, because the signal is over the limit. Lower the volume "
+        "of the reference, or try another emotion.",
+        "声音刺耳、爆音，信号过载。请降低参考音频音量或更换情感。",
+    ),
+    "truncated": Translated(
+        "It ends too early: a part of the text cannot be heard. Ask again; split a long text.",
+        "提前结束，部分文本没有读出。请重新合成，长文本请分段。",
+    ),
+    "wrong_format": Translated(
+        "The file is not what was asked for (sample rate, channels or codec), so it may play too "
+        "fast, too slow or not at all. Check engine and model version.",
+        "文件格式与要求不符（采样率、声道或编码），可能变速或无法播放。请检查引擎与模型版本。",
+    ),
+}
+
+ADVICE = {
+    "service_error": Translated("Look at the traceback below.", "请查看下方的错误堆栈。"),
+    "synthesis_failed": Translated("Look at the traceback below.", "请查看下方的错误堆栈。"),
+    "malformed_request": Translated(
+        "The client sent something that is neither JSON nor a form; its author must mend it.",
+        "客户端发送的既不是 JSON 也不是表单，请客户端开发者修正。",
+    ),
+    "too_large": Translated("Send a smaller recording or text.", "请减小录音或文本。"),
+    "invalid_field": Translated("Correct the field that the message names.", "请修正所述字段。"),
+    "text_empty": Translated("Enter a text.", "请输入文本。"),
+    "text_too_long": Translated(
+        "Split the text, or raise INDEXTTS_MAX_TEXT_CHARS.",
+        "请分段，或调大 INDEXTTS_MAX_TEXT_CHARS。",
+    ),
+    "text_unreadable": Translated(
+        "Type the text anew; it was copied from a damaged source.", "请重新输入，原文已损坏。"
+    ),
+    "text_not_speakable": Translated("Add words to the symbols.", "请补充可朗读的文字。"),
+    "script_not_spoken": Translated(
+        "Use an engine that reads this language.", "请使用支持该语言的引擎。"
+    ),
+    "unknown_choice": Translated("Choose from the list in the message.", "请从列表中选择。"),
+    "unknown_speaker": Translated("Choose from GET /speakers.", "请从 GET /speakers 中选择。"),
+    "unknown_emotion": Translated("Choose from GET /speakers.", "请从 GET /speakers 中选择。"),
+    "unknown_format": Translated("Choose wav, mp3, flac or ogg.", "请选择 wav、mp3、flac、ogg。"),
+    "reference_refused": Translated(
+        "Record 2 to 15 seconds of clear speech and send it as WAV.",
+        "请录制 2 到 15 秒清晰语音，保存为 WAV 后上传。",
+    ),
+    "forbidden": Translated("Ask an operator.", "请联系运维人员。"),
+    "unknown_request": Translated("Check the id.", "请核对编号。"),
+    "malformed_request_id": Translated("Check the id.", "请核对编号。"),
+    "queue_full": Translated(
+        "Too many at once. If it happens often, add workers (INDEXTTS_WORKERS).",
+        "并发过多。若经常发生，请增加 INDEXTTS_WORKERS。",
+    ),
+    "not_ready": Translated(
+        "The service was starting, stopping, or its engine did not start: see the worker.unfit "
+        "lines of that minute.",
+        "服务正在启动、停止，或引擎未能启动：请查看当时的 worker.unfit 日志。",
+    ),
+    "deadline_exceeded": Translated(
+        "Compare the stage times below with other requests of that minute: one slow stage points "
+        "to the engine, a long queue to too few workers.",
+        "与同一分钟的其他请求比较各阶段耗时：单阶段慢在引擎，排队长则进程不足。",
+    ),
+    "client_gone": Translated("Nothing to do.", "无需处理。"),
+    "cancelled": Translated("Nothing to do: the user left.", "无需处理：用户已离开。"),
+    "engine_error": Translated(
+        "The engine failed; its traceback is in the lines below. Ask again once, then report the "
+        "fingerprint.",
+        "引擎报错，堆栈见下方日志。可重试一次，仍失败请上报错误指纹。",
+    ),
+    "out_of_memory": Translated(
+        "The device was full. Shorter text; if it repeats, fewer workers on this device.",
+        "设备内存不足。请缩短文本；若反复出现，请减少该设备上的进程数。",
+    ),
+    "worker_died": Translated(
+        "The worker process was killed or crashed (see worker.ended); a new one has taken over. "
+        "Ask again. If it repeats, look at the kernel's log for the OOM killer.",
+        "合成进程被杀或崩溃（见 worker.ended），新进程已接替，请重试；若反复，请查内核 OOM 日志。",
+    ),
+    "no_audio": Translated(
+        "The text holds nothing that this engine can say. Change the text.",
+        "该引擎无法从文本读出声音，请修改文本。",
+    ),
+    "storage_failed": Translated(
+        "Free space in INDEXTTS_OUTPUT_DIR.", "请清理 INDEXTTS_OUTPUT_DIR 的空间。"
+    ),
+    "process_died": Translated(
+        "The whole service stopped in the middle of it. Ask again; look at what ended the service "
+        "just before the next service.started line.",
+        "整个服务中途退出。请重试，并查看下一条 service.started 之前的退出原因。",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is known of one request; absent is what was never measured."""
+
+    request_id: str
+    status: str
+    asked: Mapping[str, Any]
+    stages_ms: Mapping[str, float]
+    came_out: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    meaning: Translated
+    advice: tuple[Translated, ...]
+    lines: tuple[Mapping[str, Any], ...]
+
+
+def told(request_id: str, lines: Sequence[Mapping[str, Any]]) -> Story:
+    """The story that the lines of one request tell."""
+    started = next((line for line in lines if line.get("event") == f"{EVENT}.started"), {})
+    finished = next((line for line in lines if line.get("event") == f"{EVENT}.finished"), {})
+    known = {**started, **finished}
+    status = str(known.get("status", "running"))
+    return Story(
+        request_id=request_id,
+        status=status,
+        asked=_group(known, "identity") | _group(known, "asked"),
+        stages_ms=_times(known),
+        came_out=_group(known, "came_out") | _group(known, "verdict"),
+        outcome=_group(known, "outcome") | _group(known, "cost"),
+        meaning=STATUS.get(status, STATUS["running"]),
+        advice=tuple(_advice(known)),
+        lines=tuple(lines),
+    )
+
+
+def _group(known: Mapping[str, Any], group: str) -> dict[str, Any]:
+    return {
+        name: known[name]
+        for name, meta in field_names().items()
+        if meta["group"] == group and name in known
+    }
+
+
+def _times(known: Mapping[str, Any]) -> dict[str, float]:
+    if "duration_ms" not in known:
+        return {}
+    event = Event.build(f"{EVENT}.finished", {**_group(known, "time"), "request_id": ""})
+    queue = {} if event.queue_ms is None else {"queue": event.queue_ms}
+    return {**queue, **event.stages_ms(), "total": known["duration_ms"]}
+
+
+def _advice(known: Mapping[str, Any]) -> Iterator[Translated]:
+    if advice := VERDICTS.get(str(known.get("audio_verdict"))):
+        yield advice
+    if error_type := known.get("error_type"):
+        yield ADVICE.get(str(error_type), ADVICE["service_error"])

@@ -1,0 +1,300 @@
+"""The one path that every synthesis takes, from page, API and self-test alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from indextts_app import audio, errors, references
+from indextts_app.engines.base import Capabilities, Task
+from indextts_app.settings import Settings
+from indextts_app.synthesis import (
+    AudioFormat,
+    Caller,
+    SynthesisRequest,
+    SynthesisResult,
+    validated,
+)
+from indextts_app.workers.pool import WorkerPool
+from indextts_app.workers.worker import Delivery
+from observability.audio_check import SignalReport, check_signal
+from observability.audio_probe import judge_file, probe
+from observability.events import Scalar
+from observability.observe import Known, Observation, current, observe, record, stage
+from observability.text_facts import facts_of
+
+INLINE_SAMPLES = 22_050 * 15
+"""Audio up to this length is checked and wrapped at once; a thread would cost more than that."""
+
+
+class Watcher(Protocol):
+    """Somebody who follows a request while it runs."""
+
+    def waiting(self, ahead: int) -> None:
+        """In the queue, with so many requests ahead."""
+
+    def stage(self, name: str) -> None:
+        """The request entered a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A recording that came with a request, and the folder that uploads are kept in."""
+
+    path: Path
+    folder: Path
+
+
+class Synthesizer:
+    """Turns what a caller sent into a checked audio file, and tells its story in one event."""
+
+    def __init__(self, pool: WorkerPool, settings: Settings, hash_key: bytes) -> None:
+        self.pool = pool
+        self._settings = settings
+        self._hash_key = hash_key
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests between door and answer."""
+        return self._in_flight
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """
+        What the engine in use can do.
+
+        Raises:
+            errors.NotReady: no worker has been ready yet.
+        """
+        if self.pool.capabilities is None:
+            raise errors.NotReady(reason=self.pool.unavailable or "the engine is still loading.")
+        return self.pool.capabilities
+
+    @observe(
+        "synthesis", fields=lambda _self, _asked, caller, **_: caller.fields(), late_start=True
+    )
+    async def synthesize(
+        self,
+        asked: Mapping[str, object] | errors.ServiceError,
+        caller: Caller,  # noqa: ARG002  # the decorator stamps it on the event
+        *,
+        reference: Upload | None = None,
+        watcher: Watcher | None = None,
+    ) -> SynthesisResult:
+        """
+        The audio that `asked` describes, stored and checked.
+
+        A request that could not even be read comes in as the error that says why, so that it has
+        its event as well. The task may be cancelled at any time; its worker then stops.
+
+        Raises:
+            errors.ServiceError: why there is no audio.
+        """
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                return await self._synthesize(asked, reference, watcher)
+        except TimeoutError:
+            raise errors.DeadlineExceeded(seconds=self._settings.timeout_seconds) from None
+        finally:
+            self._in_flight -= 1
+
+    async def _synthesize(
+        self,
+        asked: Mapping[str, object] | errors.ServiceError,
+        reference: Upload | None,
+        watcher: Watcher | None,
+    ) -> SynthesisResult:
+        observation = current()
+        assert observation is not None  # noqa: S101  # only called by the observed method
+        if isinstance(asked, errors.ServiceError):
+            raise asked
+        self._record_text(observation, asked.get("text"))
+        record(engine=self._settings.engine)
+        can = self.capabilities
+        record(
+            engine_version=can.engine_version, model_version=can.model_version, device=can.device
+        )
+        request = validated(asked, can, max_text_chars=self._settings.max_text_chars)
+        record(
+            speaker=request.speaker,
+            emotion=request.emotion,
+            emotion_mode="speaker" if request.emotion == "neutral" else "preset",
+            speed=request.speed,
+            format=request.format.value,
+        )
+        recording = await self._accept(reference, can) if reference else None
+        observation.started()
+        task = Task(
+            request_id=observation.request_id,
+            text=request.text,
+            speaker=request.speaker,
+            emotion=request.emotion,
+            speed=request.speed,
+            reference=str(recording.path) if recording else None,
+        )
+        follower = _Follower(observation, watcher)
+        try:
+            delivery = await self.pool.run(task, follower)
+        finally:
+            follower.done()
+        observation.current_stage = None
+        if not len(delivery.samples):
+            raise errors.NoAudio
+        return await self._deliver(observation, request, delivery, can, watcher)
+
+    def _record_text(self, observation: Observation, text: object) -> None:
+        """What may be known of a text is known even of a refused one, within bounds."""
+        if isinstance(text, str):
+            observation.private.append(text[: self._settings.max_text_chars])
+            if len(text) <= self._settings.max_text_chars:
+                facts = facts_of(text, self._hash_key)
+                record(text_script=facts.text_script, text_hash=facts.text_hash)
+            record(text_len=len(text))
+
+    async def _accept(self, upload: Upload, can: Capabilities) -> references.Reference:
+        if can.reference == "none":
+            raise errors.ReferenceRefused(
+                reason=f"the engine '{can.engine}' has no use for one. Leave it out.",
+                reason_zh=f"引擎“{can.engine}”不使用参考音频，请移除。",
+            )
+        with stage("speaker_enc"):
+            recording = await asyncio.to_thread(
+                references.accept,
+                upload.path,
+                self._settings.output_dir / "references",
+                within=upload.folder,
+                max_bytes=int(self._settings.max_upload_mb * 1e6),
+            )
+        record(reference_hash=recording.sha256, reference_seconds=round(recording.seconds, 3))
+        return recording
+
+    async def _deliver(
+        self,
+        observation: Observation,
+        request: SynthesisRequest,
+        delivery: Delivery,
+        can: Capabilities,
+        watcher: Watcher | None,
+    ) -> SynthesisResult:
+        if watcher:
+            watcher.stage("post")
+        path = self._settings.output_dir / f"{observation.request_id}.{request.format.value}"
+        with observation.stage("post"):
+            if len(delivery.samples) <= INLINE_SAMPLES and request.format is AudioFormat.WAV:
+                data, signal = _finish(request, delivery, observation.request_id, path)
+            else:
+                data, signal = await asyncio.to_thread(
+                    _finish, request, delivery, observation.request_id, path
+                )
+        verdict: str = signal.audio_verdict
+        if delivery.sample_rate != can.sample_rate:
+            verdict = "wrong_format"
+        record(
+            audio_seconds=round(signal.audio_seconds, 3),
+            audio_bytes=len(data),
+            sample_rate=delivery.sample_rate,
+            channels=1,
+            codec=audio.CODECS[request.format],
+            audio_verdict=verdict,
+            rms_dbfs=round(signal.rms_dbfs, 2),
+            peak_dbfs=round(signal.peak_dbfs, 2),
+            clipped_ratio=round(signal.clipped_ratio, 6),
+            silence_ratio=round(signal.silence_ratio, 4),
+            longest_silence_seconds=round(signal.longest_silence_seconds, 3),
+        )
+        observation.after(
+            lambda: _probed(path, request, delivery, verdict, signal.audio_seconds),
+            otherwise={"probe_error": "backlog"},
+        )
+        return SynthesisResult(
+            request_id=observation.request_id,
+            request=request,
+            audio=data,
+            path=path,
+            signal=signal,
+            verdict=verdict,
+            times=observation.times(),
+            spoken_text=delivery.spoken_text,
+        )
+
+
+class _Follower:
+    """Listens to the pool: what it hears goes to the event and to whoever watches."""
+
+    def __init__(self, observation: Observation, watcher: Watcher | None) -> None:
+        self._observation = observation
+        self._watcher = watcher
+        self._asked_ms = observation.since_start_ms()
+        self._waited_ms: float | None = None
+
+    def waiting(self, ahead: int) -> None:
+        if self._watcher:
+            self._watcher.waiting(ahead)
+
+    def taken(self, worker: str) -> None:
+        self._waited_ms = self._observation.since_start_ms() - self._asked_ms
+        self._observation.record(worker=worker)
+
+    def stage(self, name: str) -> None:
+        self._observation.current_stage = name
+        if self._watcher:
+            self._watcher.stage(name)
+
+    def first_audio(self) -> None:
+        self._observation.record(first_audio_ms=round(self._observation.since_start_ms(), 3))
+
+    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
+        for name, seconds in stages.items():
+            self._observation.spent(name, seconds)
+        self._observation.record(**notes)
+
+    def done(self) -> None:
+        """The pool has answered; a request that no worker took has only waited."""
+        waited = self._waited_ms
+        if waited is None:
+            waited = self._observation.since_start_ms() - self._asked_ms
+        self._observation.record(queue_ms=waited)
+
+
+def _finish(
+    request: SynthesisRequest, delivery: Delivery, request_id: str, path: Path
+) -> tuple[bytes, SignalReport]:
+    signal = check_signal(
+        delivery.samples, delivery.sample_rate, text=request.text, speed=request.speed
+    )
+    data = audio.encoded(delivery.samples, delivery.sample_rate, request.format, request_id)
+    try:
+        audio.stored(data, path)
+    except OSError as error:
+        raise errors.StorageFailed(origin=error.strerror) from error
+    return data, signal
+
+
+def _probed(
+    path: Path, request: SynthesisRequest, delivery: Delivery, verdict: str, seconds: float
+) -> Known:
+    """What ffprobe reads from the stored file; a verdict that is bad already stays."""
+    report = probe(path)
+    if verdict == "ok":
+        verdict = judge_file(
+            report,
+            codec=audio.CODECS[request.format],
+            sample_rate=delivery.sample_rate,
+            channels=1,
+            seconds=seconds,
+        )
+    return {
+        "audio_verdict": verdict,
+        "probe_ok": report.probe_ok,
+        "probe_error": report.probe_error,
+        "probe_ms": round(report.probe_ms, 3),
+        "audio_bytes": report.audio_bytes,
+        "codec": report.codec,
+        "sample_rate": report.sample_rate,
+        "channels": report.channels,
+    }

@@ -1,0 +1,1 @@
+"""Engines run here: supervised worker processes, one request at a time in each."""

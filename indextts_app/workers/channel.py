@@ -1,0 +1,56 @@
+"""
+The messages between service and worker: a JSON head and raw bytes, both with their length.
+
+A channel of their own, because models print on stdout. Standard library only: the worker may run
+under another interpreter than the service.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+_LENGTHS = struct.Struct("!II")
+
+MAX_HEAD_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 256 * 1024 * 1024
+
+
+class ChannelBroken(Exception):
+    """The other side is gone, or does not speak this protocol."""
+
+
+Head = Mapping[str, Any]
+
+
+def pack(head: Head, body: bytes | memoryview = b"") -> bytes:
+    """One message as bytes."""
+    encoded = json.dumps(head).encode()
+    return b"".join((_LENGTHS.pack(len(encoded), len(body)), encoded, body))
+
+
+def lengths(prefix: bytes) -> tuple[int, int]:
+    """The lengths of head and body that a message's first `PREFIX_BYTES` tell."""
+    head, body = _LENGTHS.unpack(prefix)
+    if head > MAX_HEAD_BYTES or body > MAX_BODY_BYTES:
+        raise ChannelBroken("a message claims to be larger than any message is")
+    return head, body
+
+
+PREFIX_BYTES = _LENGTHS.size
+
+
+def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    """The next message of a blocking stream; raises `ChannelBroken` at its end."""
+    head_length, body_length = lengths(_exactly(stream, PREFIX_BYTES))
+    head = json.loads(_exactly(stream, head_length))
+    return head, _exactly(stream, body_length)
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise ChannelBroken("the other side closed the channel")
+    return data

@@ -1,0 +1,183 @@
+"""
+The worker process: loads one engine, then works off one task at a time until its channel closes.
+
+Run as `python -m indextts_app.workers.child ENGINE OPTIONS_JSON CHANNEL_FD`. Imports the standard
+library, numpy and the engine only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from indextts_app import engines
+from indextts_app.engines.base import (
+    Cancelled,
+    EngineUnfit,
+    OutOfMemory,
+    ReferenceUnusable,
+    Samples,
+    Task,
+)
+from indextts_app.workers import channel
+
+MAX_TRACE_CHARS = 8_000
+
+
+class WorkerJob:
+    """The engine's side of one request: what it reports goes straight to the channel."""
+
+    def __init__(self, task: Task, send: _Send) -> None:
+        self.task = task
+        self.stages: dict[str, float] = {}
+        self.notes: dict[str, float | int | str] = {}
+        self.spoken_text: str | None = None
+        self.rate: int | None = None
+        self._send = send
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the service gave the request up."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Called by the thread that listens to the service."""
+        self._cancelled.set()
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` if the service gave the request up."""
+        if self.cancelled:
+            raise Cancelled
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block and tell the service which stage runs."""
+        self.check_cancelled()
+        self._send({"kind": "stage", "stage": name})
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent(name, time.perf_counter() - began)
+
+    def spent(self, name: str, seconds: float) -> None:
+        """Add time to a stage."""
+        self.stages[name] = self.stages.get(name, 0.0) + seconds
+
+    def note(self, **fields: float | str) -> None:
+        """Fields for the event."""
+        self.notes.update(fields)
+
+    def spoken(self, text: str) -> None:
+        """How the text was read."""
+        self.spoken_text = text
+
+    def sample_rate(self, hertz: int) -> None:
+        """Another rate than the engine's own."""
+        self.rate = hertz
+
+    def audio(self, samples: Samples) -> None:
+        """Send samples on as little-endian 16-bit."""
+        self._send({"kind": "audio"}, np.ascontiguousarray(samples, dtype="<i2").data.cast("B"))
+
+
+class _Send:
+    """Writes messages to the service; a service that is gone ends this process."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def __call__(self, head: channel.Head, body: bytes | memoryview = b"") -> None:
+        try:
+            self._stream.write(channel.pack(head, body))
+            self._stream.flush()
+        except OSError:
+            os._exit(0)
+
+
+class Worker:
+    """One engine and the task it is working on."""
+
+    def __init__(self, name: str, options: dict[str, Any], connection: socket.socket) -> None:
+        self._engine = engines.make(name, options)
+        self._incoming = connection.makefile("rb")
+        self._send = _Send(connection.makefile("wb"))
+        self._tasks: queue.Queue[WorkerJob] = queue.Queue()
+        self._jobs: dict[str, WorkerJob] = {}
+
+    def run(self) -> None:
+        """Serve until the service closes the channel, which ends the process."""
+        threading.Thread(target=self._listen, name="channel", daemon=True).start()
+        try:
+            can = self._engine.load()
+        except EngineUnfit as error:
+            self._send({"kind": "unfit", "reason": str(error)})
+            return
+        self._send({"kind": "ready", "capabilities": asdict(can)})
+        while True:
+            self._work(self._tasks.get())
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                head, _ = channel.read(self._incoming)
+            except (channel.ChannelBroken, OSError):
+                # Nobody is left to work for; a stuck engine would outlive a normal exit.
+                os._exit(0)
+            if head["kind"] == "task":
+                job = WorkerJob(Task(**head["task"]), self._send)
+                self._jobs[job.task.request_id] = job
+                self._tasks.put(job)
+            elif job_or_none := self._jobs.get(head["request_id"]):
+                job_or_none.cancel()
+
+    def _work(self, job: WorkerJob) -> None:
+        """Always ends with one last message, which carries the stages that were measured."""
+        last: dict[str, Any]
+        try:
+            self._engine.synthesize(job)
+        except Cancelled:
+            last = {"kind": "cancelled"}
+        except (OutOfMemory, MemoryError) as error:
+            last = _failure("out_of_memory", error)
+        except ReferenceUnusable as error:
+            last = {"kind": "reference_unusable", "reason": str(error)}
+        except Exception as error:  # noqa: BLE001  # an edge: the service decides what it means
+            last = _failure("engine_error", error)
+        else:
+            last = {"kind": "done", "spoken_text": job.spoken_text, "sample_rate": job.rate}
+        self._jobs.pop(job.task.request_id, None)
+        self._send({**last, "stages": job.stages, "notes": job.notes})
+
+
+def _failure(kind: str, error: BaseException) -> dict[str, str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    origin = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].name}" if frames else ""
+    return {
+        "kind": kind,
+        "origin": f"{type(error).__name__}@{origin}",
+        "traceback": "".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:],
+    }
+
+
+def main() -> None:
+    """Serve the channel whose file descriptor stands on the command line."""
+    name, options, fd = sys.argv[1:]
+    Worker(name, json.loads(options), socket.socket(fileno=int(fd))).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""
+One worker process as the service sees it: start it, give it a task, cancel it, see it end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from pydantic import TypeAdapter
+
+from indextts_app import errors
+from indextts_app.engines.base import Capabilities, Samples, Task
+from indextts_app.workers import channel
+from observability.events import Scalar
+from observability.redaction import mask_private
+
+log = structlog.get_logger("indextts_app.workers")
+
+_CAPABILITIES = TypeAdapter(Capabilities)
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_OUTPUT_LINE = 8_192
+SETTLE_SECONDS = 2.0
+"""How long a cancelled engine may take to stop before its process is killed."""
+
+
+class WorkerUnfit(Exception):
+    """The worker did not become ready; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Which engine a worker loads, and how."""
+
+    engine: str
+    options: Mapping[str, float | str] = field(default_factory=dict)
+    python: Path = field(default_factory=lambda: Path(sys.executable))
+    start_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What an engine made of a task."""
+
+    samples: Samples
+    sample_rate: int
+    spoken_text: str | None
+
+
+class Listener(Protocol):
+    """Hears how a request goes on, from the pool and from its worker."""
+
+    def waiting(self, ahead: int) -> None:
+        """In the queue, with so many requests ahead."""
+
+    def taken(self, worker: str) -> None:
+        """A worker has it now."""
+
+    def stage(self, name: str) -> None:
+        """The engine entered a stage."""
+
+    def first_audio(self) -> None:
+        """The engine's first samples arrived."""
+
+    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
+        """The engine's stages in seconds and its own fields, also of a failed request."""
+
+
+class Silence:
+    """A listener for work that nobody watches."""
+
+    def waiting(self, ahead: int) -> None: ...
+    def taken(self, worker: str) -> None: ...
+    def stage(self, name: str) -> None: ...
+    def first_audio(self) -> None: ...
+    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None: ...
+
+
+class Worker:
+    """A process with one engine; takes one task at a time."""
+
+    def __init__(self, slot: int, spec: EngineSpec) -> None:
+        self.slot = slot
+        self.pid = 0
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.served = 0
+        self._spec = spec
+        self._process: asyncio.subprocess.Process | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._ready: asyncio.Future[Capabilities] = asyncio.get_running_loop().create_future()
+        self._capabilities: Capabilities | None = None
+        self._work: _Work | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._end_reason: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The slot and the process in it, as the event names them."""
+        return f"{self.slot}:{self.pid}"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is alive and has no task."""
+        return self._work is None and not self.ended.done()
+
+    async def start(self) -> Capabilities:
+        """
+        Start the process and load its engine.
+
+        Raises:
+            WorkerUnfit: it could not be started, refused to serve, or took too long.
+        """
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    str(self._spec.python),
+                    "-m",
+                    "indextts_app.workers.child",
+                    self._spec.engine,
+                    json.dumps(dict(self._spec.options)),
+                    str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    pass_fds=(theirs.fileno(),),
+                    env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                    # A Ctrl-C in the terminal is the service's to handle, requests drain first.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise WorkerUnfit(f"{self._spec.python} cannot be run: {error.strerror}") from error
+        self.pid = self._process.pid
+        self._transport, _ = await loop.create_unix_connection(
+            lambda: _Messages(self._hear, self._lost_channel), sock=ours
+        )
+        for stream, reader in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
+            if reader:
+                self._spawn(self._log_output(stream, reader))
+        self._spawn(self._await_end())
+        try:
+            async with asyncio.timeout(self._spec.start_seconds):
+                self._capabilities = await self._ready
+        except TimeoutError:
+            self.kill("start_timeout")
+            raise WorkerUnfit(
+                f"the engine did not load within {self._spec.start_seconds:g} s"
+            ) from None
+        return self._capabilities
+
+    async def work(self, task: Task, listener: Listener) -> Delivery:
+        """
+        Have the engine work on a task.
+
+        Raises:
+            errors.SynthesisFailed: the engine failed, or its process died.
+            errors.ReferenceRefused: the engine has no use for the reference.
+            asyncio.CancelledError: the caller gave up; `settle` must follow.
+        """
+        self._work = _Work(task, listener)
+        if self.ended.done():
+            raise errors.WorkerDied(origin=self.ended.result())
+        self._send({"kind": "task", "task": _as_message(task)})
+        last = await asyncio.shield(self._work.last)
+        work, self._work = self._work, None
+        self.served += 1
+        return self._delivery(work, last)
+
+    async def settle(self) -> None:
+        """Stop the task that was given up; a process that does not stop in time is killed."""
+        work = self._work
+        if work is None or self.ended.done():
+            return
+        self._send({"kind": "cancel", "request_id": work.task.request_id})
+        done, _ = await asyncio.wait({work.last}, timeout=SETTLE_SECONDS)
+        if done:
+            # What it still said is of no use to anybody, an error included.
+            work.last.exception()
+        else:
+            self.kill("hung")
+            await asyncio.shield(self.ended)
+        self._work = None
+
+    def kill(self, reason: str) -> None:
+        """End the process now; `reason` is what `ended` will say."""
+        if self._process and self._process.returncode is None:
+            self._end_reason = reason
+            self._process.kill()
+
+    def _delivery(self, work: _Work, last: Mapping[str, Any]) -> Delivery:
+        if last["kind"] == "done":
+            can = self._capabilities
+            rate = last["sample_rate"] or (can.sample_rate if can else 0)
+            samples = np.frombuffer(b"".join(work.audio), dtype="<i2").astype(np.int16, copy=False)
+            return Delivery(samples, rate, last["spoken_text"])
+        if last["kind"] == "reference_unusable":
+            raise errors.ReferenceRefused(reason=last["reason"], reason_zh=last["reason"])
+        if last["kind"] == "cancelled":
+            raise errors.ClientGone
+        log.error(
+            "worker.error",
+            worker=self.name,
+            request_id=work.task.request_id,
+            traceback=mask_private(last["traceback"], [work.task.text]),
+        )
+        failed = errors.EngineOutOfMemory if last["kind"] == "out_of_memory" else errors.EngineError
+        raise failed(origin=last["origin"])
+
+    def _hear(self, head: dict[str, Any], body: bytes) -> None:
+        kind = head["kind"]
+        if kind == "ready":
+            self._ready.set_result(_CAPABILITIES.validate_python(head["capabilities"]))
+        elif kind == "unfit":
+            self._ready.set_exception(WorkerUnfit(head["reason"]))
+        elif work := self._work:
+            if kind == "stage":
+                work.listener.stage(head["stage"])
+            elif kind == "audio":
+                if not work.audio:
+                    work.listener.first_audio()
+                work.audio.append(body)
+            elif not work.last.done():
+                work.listener.measured(head.get("stages", {}), head.get("notes", {}))
+                work.last.set_result(head)
+
+    def _send(self, head: channel.Head) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(channel.pack(head))
+
+    def _lost_channel(self) -> None:
+        # A process without its channel is of no use, whether it still runs or not.
+        self.kill("channel_lost")
+
+    async def _await_end(self) -> None:
+        if self._process is None:
+            return
+        code = await self._process.wait()
+        reason = self._end_reason
+        if reason is None or reason == "channel_lost":
+            reason = f"signal_{-code}" if code < 0 else f"exit_{code}"
+        if self._transport:
+            self._transport.close()
+        if not self._ready.done():
+            self._ready.set_exception(WorkerUnfit(f"the worker process ended ({reason})"))
+        if self._work and not self._work.last.done():
+            self._work.last.set_exception(errors.WorkerDied(origin=reason))
+        self.ended.set_result(reason)
+
+    async def _log_output(self, stream: str, reader: asyncio.StreamReader) -> None:
+        """Whatever the model prints is a line of the log, with the request it was printed for."""
+        rest = b""
+        while chunk := await reader.read(65_536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._log_line(stream, line)
+            rest = rest[-MAX_OUTPUT_LINE:]
+        self._log_line(stream, rest)
+
+    def _log_line(self, stream: str, line: bytes) -> None:
+        text = line.decode(errors="replace").strip()[:MAX_OUTPUT_LINE]
+        if not text:
+            return
+        fields: dict[str, str] = {}
+        if self._work:
+            text = mask_private(text, [self._work.task.text])
+            fields["request_id"] = self._work.task.request_id
+        log.info("worker.output", worker=self.name, stream=stream, message=text, **fields)
+
+    def _spawn(self, coroutine: Any) -> None:  # noqa: ANN401
+        task = asyncio.ensure_future(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+class _Work:
+    """The task that a worker is busy with, and what came of it so far."""
+
+    def __init__(self, task: Task, listener: Listener) -> None:
+        self.task = task
+        self.listener = listener
+        self.audio: list[bytes] = []
+        self.last: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        # A request that was given up reads no result; asyncio must not complain about that.
+        self.last.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+
+class _Messages(asyncio.Protocol):
+    """Cuts the bytes of a channel into messages."""
+
+    def __init__(self, hear: Any, lost: Any) -> None:  # noqa: ANN401
+        self._hear = hear
+        self._lost = lost
+        self._buffer = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            while len(self._buffer) >= channel.PREFIX_BYTES:
+                head, body = channel.lengths(bytes(self._buffer[: channel.PREFIX_BYTES]))
+                head_end = channel.PREFIX_BYTES + head
+                end = head_end + body
+                if len(self._buffer) < end:
+                    return
+                message = json.loads(self._buffer[channel.PREFIX_BYTES : head_end])
+                content = bytes(self._buffer[head_end:end])
+                del self._buffer[:end]
+                self._hear(message, content)
+        except (channel.ChannelBroken, ValueError, KeyError):
+            self._lost()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._lost()
+
+
+def _as_message(task: Task) -> dict[str, object]:
+    return {name: getattr(task, name) for name in task.__slots__}

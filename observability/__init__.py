@@ -1,0 +1,59 @@
+"""
+One structured line for every call of a function: request_id, stage times, outcome.
+
+    import observability
+    from observability import observe, record, stage
+
+    observability.setup("logs")
+
+    @observe("render")
+    def render(page: str) -> bytes:
+        with stage("layout"):
+            ...
+        record(text_len=len(page))
+
+A library of its own: it knows nothing of the service that uses it.
+"""
+
+from __future__ import annotations
+
+import atexit
+from pathlib import Path
+
+from observability import logs
+from observability.metrics import Metrics
+from observability.observe import Observation, current, drain, observe, record, set_sinks, stage
+
+__all__ = [
+    "Metrics",
+    "Observation",
+    "current",
+    "drain",
+    "observe",
+    "record",
+    "set_sinks",
+    "setup",
+    "stage",
+]
+
+DRAIN_SECONDS = 5.0
+
+
+def setup(log_dir: str | Path, *, stdout: bool = True, capture: bool = False) -> Metrics:
+    """
+    Log every observed call to day files in `log_dir`, count it, and flush when the process ends.
+
+    Args:
+        log_dir: folder of the JSON lines; made if missing, one process a folder.
+        stdout: whether the lines go to stdout as well.
+        capture: whether prints, warnings and uncaught exceptions become lines too.
+
+    Returns:
+        The metrics; serve `metrics.text()` or its `registry` where Prometheus can scrape it.
+    """
+    handler = logs.set_up(Path(log_dir), stdout=stdout, capture=capture)
+    metrics = Metrics()
+    set_sinks([logs.EventLog(), metrics])
+    atexit.register(handler.close)
+    atexit.register(drain, DRAIN_SECONDS)
+    return metrics

@@ -1,0 +1,219 @@
+"""
+The canonical event: the only place where a field of the log line is named.
+
+The line, the metrics, the look-up and the table in `docs/events.md` follow from it, and tests
+hold each of them against it. Keys are flat and carry their unit (`_ms`, `_seconds`, `_bytes`,
+`_dbfs`); a field that is not known is absent, never null and never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, Literal
+
+Status = Literal["success", "degraded", "failed", "rejected", "timeout", "cancelled", "lost"]
+STATUSES: tuple[Status, ...] = (
+    "success",
+    "degraded",
+    "failed",
+    "rejected",
+    "timeout",
+    "cancelled",
+    "lost",
+)
+VERDICTS = ("ok", "silent", "clipped", "truncated", "wrong_format")
+STAGES = (
+    "text_prep",
+    "speaker_enc",
+    "acoustic",
+    "vocoder",
+    "acoustic_vocoder",
+    "post",
+    "other",
+)
+"""Stages of the canonical event, in the order of the work; `other` is what none of them holds."""
+
+Scalar = str | int | float | bool
+
+
+def _field(group: str, help_en: str, help_zh: str, *, trusted: bool = False) -> Any:  # noqa: ANN401
+    """
+    A field that may be absent.
+
+    `trusted` marks what the service made itself (ids, hashes), so that redaction does not take
+    a run of digits in it for a phone number.
+    """
+    return field(
+        default=None, metadata={"group": group, "en": help_en, "zh": help_zh, "trusted": trusted}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """
+    One thing that happened to one request; sinks only format it.
+
+    `event` is `<name>.started` or `<name>.finished`. `extra` holds fields that are not of this
+    schema, from a decorated function outside speech synthesis; they stand flat in the line.
+    """
+
+    event: str
+
+    request_id: str = _field("identity", "ULID of the request", "请求编号（ULID）", trusted=True)
+    client_request_id: str | None = _field(
+        "identity", "the client's own X-Request-ID", "客户端自带的 X-Request-ID"
+    )
+    source: str | None = _field("identity", "page or api", "来源：页面或接口")
+    client_ip: str | None = _field(
+        "identity", "client address, last part masked", "客户端地址（末段隐去）"
+    )
+
+    engine: str | None = _field("asked", "engine that was asked", "合成引擎")
+    engine_version: str | None = _field("asked", "version of the engine", "引擎版本")
+    model_version: str | None = _field("asked", "version of the model or voice data", "模型版本")
+    speaker: str | None = _field("asked", "speaker, from the engine's list", "发音人")
+    emotion: str | None = _field("asked", "emotion, from the closed list", "情感")
+    emotion_mode: str | None = _field(
+        "asked", "where the emotion comes from: speaker or preset", "情感来源"
+    )
+    speed: float | None = _field("asked", "pace, 1.0 = the speaker's own", "语速倍率")
+    format: str | None = _field("asked", "container asked for", "音频格式")
+    text_len: int | None = _field("asked", "characters of text", "文本字数")
+    text_script: str | None = _field("asked", "zh, en, mixed or other", "文字种类")
+    text_hash: str | None = _field(
+        "asked", "keyed hash of the text, which is never stored", "文本的带密钥哈希", trusted=True
+    )
+    reference_hash: str | None = _field(
+        "asked", "content hash of the reference recording", "参考音频的内容哈希", trusted=True
+    )
+    reference_seconds: float | None = _field(
+        "asked", "length of the reference as used", "参考音频时长"
+    )
+
+    duration_ms: float | None = _field(
+        "time", "from the door to the answer", "总耗时：从进门到应答"
+    )
+    queue_ms: float | None = _field("time", "waited for a worker", "排队耗时")
+    stage_text_prep_ms: float | None = _field("time", "normalising, phonemes", "文本处理耗时")
+    text_normalize_ms: float | None = _field(
+        "time", "the normaliser's part of text_prep", "其中文本规整耗时"
+    )
+    stage_speaker_enc_ms: float | None = _field(
+        "time", "reading the reference recording", "参考音频处理耗时"
+    )
+    stage_acoustic_ms: float | None = _field("time", "acoustic model", "声学模型耗时")
+    stage_vocoder_ms: float | None = _field("time", "vocoder", "声码器耗时")
+    stage_acoustic_vocoder_ms: float | None = _field(
+        "time",
+        "acoustic model and vocoder where the engine computes them as one",
+        "声学与声码合一的引擎：两者合计耗时",
+    )
+    stage_post_ms: float | None = _field(
+        "time", "container, tags, file, signal check", "后处理耗时：封装、标签、写盘、信号检查"
+    )
+    stage_other_ms: float | None = _field(
+        "time", "duration minus queue and stages", "其余耗时：总耗时减排队与各阶段"
+    )
+    first_audio_ms: float | None = _field(
+        "time", "from the door to the engine's first sound", "首个声音的耗时"
+    )
+
+    text_spoken_len: int | None = _field(
+        "came_out", "characters after numbers were written out", "规整后的字数"
+    )
+    audio_seconds: float | None = _field("came_out", "length of the audio", "音频时长")
+    audio_bytes: int | None = _field("came_out", "size of the file", "音频大小")
+    sample_rate: int | None = _field("came_out", "samples a second", "采样率")
+    channels: int | None = _field("came_out", "channels", "声道数")
+    codec: str | None = _field("came_out", "codec that ffprobe names", "编码（ffprobe 所见）")
+    rtf: float | None = _field(
+        "came_out", "duration_ms without queue over audio_seconds", "实时率（不含排队）"
+    )
+    chars_per_second: float | None = _field(
+        "came_out", "characters a second of work", "每秒合成字数"
+    )
+
+    audio_verdict: str | None = _field(
+        "verdict", "ok, silent, clipped, truncated, wrong_format", "音频判定"
+    )
+    rms_dbfs: float | None = _field("verdict", "loudness", "响度（RMS）")
+    peak_dbfs: float | None = _field("verdict", "highest sample", "峰值")
+    clipped_ratio: float | None = _field("verdict", "share of clipped samples", "削波占比")
+    silence_ratio: float | None = _field("verdict", "share of silent time", "静音占比")
+    longest_silence_seconds: float | None = _field("verdict", "longest silence", "最长静音")
+    probe_ok: bool | None = _field("verdict", "whether ffprobe could read it", "ffprobe 能否读取")
+    probe_error: str | None = _field(
+        "verdict", "why ffprobe gave no answer", "ffprobe 未能作答的原因"
+    )
+    probe_ms: float | None = _field(
+        "verdict", "time of ffprobe, beside the answer", "ffprobe 耗时（不计入应答）"
+    )
+
+    status: Status | None = _field(
+        "outcome",
+        "success, degraded, failed, rejected, timeout, cancelled, lost",
+        "结果：成功、有瑕疵、失败、被拒、超时、取消、丢失",
+    )
+    error_type: str | None = _field("outcome", "code of the error", "错误代码")
+    error_message: str | None = _field(
+        "outcome", "up to 100 characters, no user text", "错误说明（至多 100 字，不含用户文本）"
+    )
+    error_stage: str | None = _field(
+        "outcome", "stage that was running when it ended badly", "出错时所在阶段"
+    )
+    error_fingerprint: str | None = _field(
+        "outcome", "same fault, same fingerprint", "错误指纹：同因同纹", trusted=True
+    )
+
+    device: str | None = _field("cost", "device that the engine ran on", "运行设备")
+    worker: str | None = _field("cost", "worker that did it: slot and pid", "工作进程：序号与 PID")
+
+    extra: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, event: str, known: Mapping[str, Scalar | None]) -> Event:
+        """An event of these fields; what the schema does not name goes to `extra`."""
+        schema = field_names()
+        return cls(
+            event=event,
+            **{key: value for key, value in known.items() if key in schema},  # type: ignore[arg-type]
+            extra={
+                key: value
+                for key, value in known.items()
+                if key not in schema and value is not None
+            },
+        )
+
+    def line(self) -> dict[str, Scalar]:
+        """The flat fields of the log line, absent ones left out, in the order of the schema."""
+        known = {name: getattr(self, name) for name in field_names()}
+        return {
+            "event": self.event,
+            **{name: value for name, value in known.items() if value is not None},
+            **self.extra,
+        }
+
+    def stages_ms(self) -> dict[str, float]:
+        """The measured stages and `other`, in the order of the work."""
+        measured = {
+            key.removeprefix("stage_").removesuffix("_ms"): value
+            for key, value in self.line().items()
+            if key.startswith("stage_") and key.endswith("_ms")
+        }
+        in_order = [name for name in STAGES if name in measured]
+        in_order += [name for name in measured if name not in STAGES]
+        return {name: float(measured[name]) for name in in_order}
+
+
+@cache
+def field_names() -> dict[str, Mapping[str, Any]]:
+    """Every field of the schema with its group, its help in both languages, and its trust."""
+    return {item.name: item.metadata for item in fields(Event) if "group" in item.metadata}
+
+
+@cache
+def trusted_fields() -> frozenset[str]:
+    """The fields whose strings the service made itself."""
+    return frozenset(name for name, meta in field_names().items() if meta["trusted"])

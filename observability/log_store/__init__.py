@@ -1,0 +1,1 @@
+"""Questions to the log lines, answered from the files of this machine."""

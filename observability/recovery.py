@@ -1,0 +1,82 @@
+"""
+What a crash swallowed: started lines that no finished line follows become `status=lost`.
+
+Run once at start, before the first new request, by the only process that writes to the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from observability.day_file import day_files
+from observability.events import Event, Scalar, field_names
+from observability.observe import emit
+
+RECONCILED = "log.reconciled"
+"""The event that ends a recovery: everything before it is settled, so the next looks no further."""
+
+
+def unfinished(folder: Path, name: str) -> list[dict[str, Scalar]]:
+    """
+    The fields of every `<name>.started` line since the last recovery that was never finished.
+
+    Lines that cannot be read (torn, foreign) are passed over; oldest first.
+    """
+    open_lines: dict[str, dict[str, Scalar]] = {}
+    for line in _lines_since_reconciled(folder):
+        if f'"{name}.started"'.encode() in line:
+            if fields := _fields(line):
+                open_lines[str(fields["request_id"])] = fields
+        elif f'"{name}.finished"'.encode() in line and (fields := _fields(line)):
+            open_lines.pop(str(fields["request_id"]), None)
+    return list(open_lines.values())
+
+
+def write_lost(folder: Path, name: str) -> int:
+    """Write `<name>.finished` with `status=lost` for each unfinished request; says how many."""
+    lost = unfinished(folder, name)
+    for fields in lost:
+        known = {key: value for key, value in fields.items() if key in field_names()}
+        known |= {
+            "status": "lost",
+            "error_type": "process_died",
+            "error_message": "The service stopped before this request was finished.",
+        }
+        emit("finished", Event.build(f"{name}.finished", known))
+    return len(lost)
+
+
+def _lines_since_reconciled(folder: Path) -> Iterator[bytes]:
+    """Lines after the last recovery; whole files are kept in reach, their lines are not."""
+    since: list[tuple[Path, int]] = []
+    for _, path in reversed(day_files(folder)):
+        offset = _after_last(path, f'"{RECONCILED}"'.encode())
+        since.append((path, offset or 0))
+        if offset is not None:
+            break
+    for path, offset in reversed(since):
+        with path.open("rb") as file:
+            file.seek(offset)
+            yield from file
+
+
+def _after_last(path: Path, needle: bytes) -> int | None:
+    """Where the line after the last one with `needle` begins; None if no line has it."""
+    last = None
+    with path.open("rb") as file:
+        position = 0
+        for line in file:
+            position += len(line)
+            if needle in line:
+                last = position
+    return last
+
+
+def _fields(line: bytes) -> dict[str, Scalar] | None:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and "request_id" in fields else None

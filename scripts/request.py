@@ -1,0 +1,111 @@
+"""Tell the story of one request: scripts/request.py REQUEST_ID or AUDIO_FILE."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import locale
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from indextts_app import settings, story
+from observability import request_id
+from observability.audio_probe import request_id_of
+from observability.log_store.files import FileLogStore, Missing
+
+WIDTH = 40
+
+HEADS = {
+    "en": ("Asked", "Time", "Came out", "Outcome", "What to do", "Lines"),
+    "zh": ("请求内容", "耗时", "产出", "结果", "建议", "日志行"),
+}
+
+
+def main() -> int:
+    """Exit status 0 with a story, 1 without one, 2 for an id that is none."""
+    asked = _arguments()
+    folder = asked.log_dir or settings.load().log_dir
+    try:
+        wanted = _wanted(asked.id_or_file)
+        lines = FileLogStore(folder).lines_of(wanted)
+    except request_id.MalformedRequestId as error:
+        return _complain(getattr(error, asked.language), 2)
+    except Missing as missing:
+        return _complain(getattr(missing, asked.language), 1)
+    told = story.told(wanted, lines)
+    if asked.json:
+        print(json.dumps(asdict(told), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(_page(told, asked.language)))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("id_or_file", help="a request_id, or an audio file made by the service")
+    parser.add_argument("--log-dir", type=Path, help="folder of the log (INDEXTTS_LOG_DIR)")
+    parser.add_argument("--language", choices=("en", "zh"), default=_language())
+    parser.add_argument("--json", action="store_true", help="the story for programs")
+    return parser.parse_args()
+
+
+def _language() -> str:
+    return "zh" if (locale.setlocale(locale.LC_ALL, "") or "").startswith("zh") else "en"
+
+
+def _wanted(id_or_file: str) -> str:
+    path = Path(id_or_file)
+    if not path.is_file():
+        return request_id.parse(id_or_file)
+    found = request_id_of(path)
+    if found is None:
+        raise Missing(
+            en=f"{path.name} has no request_id in its tags; it was not made here, or re-encoded.",
+            zh=f"{path.name} 的标签中没有请求编号：不是本服务生成，或已被转码。",
+        )
+    return found
+
+
+def _page(told: story.Story, language: str) -> Iterator[str]:
+    asked, time, came_out, outcome, to_do, lines = HEADS[language]
+    yield f"{told.request_id}  {told.status}"
+    yield getattr(told.meaning, language)
+    yield from _table(asked, told.asked)
+    if told.stages_ms:
+        yield f"\n{time}"
+        longest = max(told.stages_ms.values()) or 1.0
+        for stage, spent in told.stages_ms.items():
+            bar = "█" * round(max(spent, 0) / longest * WIDTH)
+            yield f"  {stage:<18}{spent:>12,.3f} ms  {bar}"
+    yield from _table(came_out, told.came_out)
+    yield from _table(outcome, told.outcome)
+    if told.advice:
+        yield f"\n{to_do}"
+        for advice in told.advice:
+            yield f"  {getattr(advice, language)}"
+    yield f"\n{lines}"
+    for line in told.lines:
+        detail = line.get("message") or line.get("status") or ""
+        yield f"  {line.get('timestamp')}  {line.get('level'):<8} {line.get('event')}  {detail}"
+        for row in str(line.get("traceback", "")).rstrip().splitlines():
+            yield f"      {row}"
+
+
+def _table(head: str, fields: object) -> Iterator[str]:
+    if isinstance(fields, dict) and fields:
+        yield f"\n{head}"
+        for name, value in fields.items():
+            yield f"  {name:<26}{value}"
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
