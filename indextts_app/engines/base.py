@@ -43,10 +43,6 @@ class OutOfMemory(Exception):
     """The device has no memory left for this request."""
 
 
-class ReferenceUnusable(Exception):
-    """The reference recording has nothing that this engine can use. Says why."""
-
-
 class EngineUnfit(Exception):
     """The engine must not serve: it is not installed, or failed its own check. Says why."""
 
@@ -57,6 +53,14 @@ class Translated:
 
     en: str
     zh: str
+
+
+class ReferenceUnusable(Exception):
+    """The reference recording has nothing that this engine can use; `reason` says why."""
+
+    def __init__(self, reason: Translated) -> None:
+        super().__init__(reason.en)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class Job(Protocol):
     def spent(self, name: str, seconds: float) -> None:
         """Add measured time to a stage whose parts alternate with another's."""
 
-    def note(self, **fields: float | int | str) -> None:
+    def note(self, **fields: float | str) -> None:
         """Put fields of the canonical event (see `observability.events`) on this request."""
 
     def spoken(self, text: str) -> None:

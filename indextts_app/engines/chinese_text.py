@@ -1,9 +1,8 @@
 """
 What espeak misreads in Chinese, written out in words before it is spoken.
 
-wetext's grammar does most of it. The rules here are what it was measured to get wrong (in wetext
-0.1.8), each with its reason beside it, and the few syllables that
-espeak-ng 1.52 itself cannot pronounce.
+wetext's grammar does most of it. The rules here are what version 0.1.8 of it was measured to get
+wrong, each with its reason beside it, and the few syllables that espeak-ng 1.52 cannot pronounce.
 """
 
 from __future__ import annotations
@@ -121,6 +120,16 @@ def _fraction(found: re.Match[str]) -> str:
     return f"{found[1]}又{over}" if found[1] else over
 
 
+def _over(found: re.Match[str]) -> str:
+    """2025/11 is a month, 5/1 and 11/21 are days (as in wetext), all else is a fraction."""
+    above, below = float(found[1]), int(found[2])
+    if 1900 <= above < 2100 and 1 <= below <= 12:
+        return f"{found[1]}年{below}月"
+    if above in range(1, 13) and (below == 1 or (above >= 10 and 12 < below <= 31)):
+        return f"{found[1]}月{below}日"
+    return f"{'二' if below == 2 else below}分之{found[1]}"
+
+
 def _range(found: re.Match[str]) -> str:
     low, high = found.groups()
     return f"{low}到{high}" if float(low) < float(high) else found[0]
@@ -205,10 +214,11 @@ _BEFORE: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
         # Addresses: their digits are not numbers, their dots are said.
         (r"https?://", ""),
         (r"(?<=[A-Za-z0-9]{2})\.(?=[A-Za-z]{2})", "点"),
-        (r"(?<=@)\d+|\d+(?=@)", _spelled),
+        (r"(?<=@)\d+|(?<!\d)\d+(?=@)", _spelled),
         # wetext reads ￥3,500 as "3 yuan, 500" and 5,000 as "5, 000".
         (r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)", lambda found: found[0].replace(",", "")),
         (r"(?<=\d) ?[×*] ?(?=\d)|(?<=[1-9])[xX](?=\d)|(?<=\d0)[xX](?=\d)", "乘"),
+        (rf"([{_HANZI}])々", r"\1\1"),
         # Telephone numbers: wetext knows the bare ones only, and takes +86 for "plus 86".
         (r"(?<![\d.])(?:(?:\+|00)86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d)", _dialled),
         (rf"(?<![\d.]){_AREA_CODE}[- ]?\d{{3,4}}[- ]?\d{{4}}(?!\d)", _dialled),
@@ -250,19 +260,20 @@ _BEFORE: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
             _range,
         ),
         (r"(\d)([A-Za-z]{1,3})[-~](\d{1,9}(?:\.\d{1,9})?)(?=\2)", r"\1\2到\3"),
+        (r"(:\d\d)[-~](?=\d{1,2}:\d\d)", r"\1到"),
         # IndexTTS-2 and GPT-4 are names, not "minus two"; nor is IndexTTS-2支持 "two 支".
         (r"(?<=[A-Za-z])-?2(?![\d.A-Za-z])", " 二"),
         (r"(?<=[A-Za-z]\+\+)(?=\d)", " "),
         (r"(?<=[A-Za-z])-(?=\d)", " "),
+        (r"([A-Za-z]\d{1,4}(?:\.\d{1,4})?)-(?=\d)", r"\1 "),
         (r"(?<!\d)((?:19|20)\d0)s(?![A-Za-z])", r"\1年代"),
-        (r"(\d+)(?:st|nd|rd|th)(?![A-Za-z])", r"第\1"),
+        (r"(?<!\d)(\d+)(?:st|nd|rd|th)(?![A-Za-z])", r"第\1"),
         # Times of day: 3pm and half past midnight are unknown to wetext.
         (r"(?<![\d:])(\d{1,2})(:\d\d)? ?([aApP])\.?[mM](?![A-Za-z])", _half_day),
         (r"(?<![\d:])0:(?=\d\d(?![\d:]))(\d\d)", r"0点\1分"),
-        # Dates: 2月2日 becomes 两日, 05月 "zero five", 5/1 a fraction, 11/21/2026 both.
+        # Dates: 2月2日 becomes 两日, 05月 "zero five", 11/21/2026 a fraction.
         (r"(?<!\d)0(?=[1-9][月日号])", ""),
         (r"(?<![\d.])2(?=日(?![游内后前间票]))", "二"),
-        (r"(?<![\d/.])(1[0-2]|[1-9])/1(?![\d/.])", r"\1月1日"),
         (
             r"(?<![\d/])(0?[1-9]|1[0-2])/(1[3-9]|2\d|3[01])/((?:19|20)\d\d)(?![\d/])",
             r"\3年\1月\2日",
@@ -274,11 +285,12 @@ _BEFORE: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
         (r"((?<![\w%℃)])-)?(?<![\d.])(1[0-2])\.(\d+)(?![\d.A-Za-z%℃‰°μ])", _decimal),
         # Two: 两次 and 两倍, but 二单元 and 二手, where wetext has it the other way round.
         (r"(?<![\d.第/])2(?=[次倍](?!方|元))", "两"),
-        (r"(?<![\d.])2(?=单元|线|手|段)", "二"),
+        (r"(?<![\d.])2(?=单元|线|手(?!机))", "二"),
         (r"(\d?)([½⅓⅔¼¾⅕⅛])", _fraction),
         (r"(?<=[\d十])/(\d{2,3})(?= ?mmHg)", r"比\1"),
-        # 8/10分 comes out as "0分 of 1".
-        (r"(?<![\d/.])(\d{1,3})/(\d{1,3})(?=分)", r"\2分之\1"),
+        # wetext reads 8/10分 as "0分 of 1" and 约1/2 as "about 1, of 2".
+        (r"第(\d{1,4})/(\d{1,4})([页章集题])", r"第\1\3，共\2\3"),
+        (rf"(?<![\d/.])({_NUMBER})/(\d{{1,4}})(?![\d/.%])", _over),
         (r"(?<=[\d十][次个片粒])/(?=[天日周月年分小])", "每"),
         # Signs between numbers.
         (r"(?<=\d) ?÷ ?(?=\d)", "除以"),
@@ -304,7 +316,7 @@ _AFTER: tuple[tuple[re.Pattern[str], _Rewrite], ...] = tuple(
         (r"=+", "等于"),
         (r"≈", "约等于"),
         (r"±", "正负"),
-        (r"(?<![A-Za-z+])\+", "加"),
+        (r"(?<!\+)\+(?!\+)", "加"),
         (r"(?<![A-Za-z])&|&(?![A-Za-z])", "和"),
         (r"@", "艾特"),
         (r"%", "百分号"),
