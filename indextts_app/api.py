@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import json
 import shutil
+import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from indextts_app import errors, story
 from indextts_app.audio import MEDIA_TYPES
@@ -207,6 +209,8 @@ async def _asked(
         return _json(await _body(request)), None
     except errors.Rejected as error:
         return error, None
+    except ClientDisconnect:
+        return errors.ClientGone(), None
 
 
 async def _body(request: Request) -> bytes:
@@ -231,7 +235,10 @@ def _json(body: bytes) -> dict[str, object]:
 
 async def _form(request: Request, folder: Path) -> tuple[dict[str, object], Upload | None]:
     try:
-        async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
+        # The door bounds the whole body; a part that is too long is refused by its name.
+        async with request.form(
+            max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=sys.maxsize
+        ) as form:
             items = form.multi_items()
             asked = {name: _number(value) if name == "speed" else value for name, value in items}
             recording = asked.get(RECORDING)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 import subprocess
 import wave
@@ -55,12 +56,13 @@ def accept(upload: Path, folder: Path, *, within: Path, max_bytes: int) -> Refer
     digest = hashlib.sha256(upload.read_bytes()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{digest}.wav"
-    if not path.exists():
+    if path.exists():
+        path.touch()  # what is still asked for is not swept away
+    else:
         _transcode(upload.resolve(), path)
     with wave.open(str(path)) as recording:
         seconds = recording.getnframes() / SAMPLE_RATE
     if seconds < MIN_SECONDS:
-        path.unlink(missing_ok=True)
         raise errors.ReferenceRefused(
             reason=f"it has {seconds:.2f} s of sound, at least {MIN_SECONDS} s are needed.",
             reason_zh=f"只有 {seconds:.2f} 秒声音，至少需要 {MIN_SECONDS} 秒。",
@@ -71,7 +73,7 @@ def accept(upload: Path, folder: Path, *, within: Path, max_bytes: int) -> Refer
 def _check_file(upload: Path, within: Path, max_bytes: int) -> None:
     try:
         found = upload.lstat()
-    except OSError:
+    except (OSError, ValueError):
         raise _refused("it was not uploaded.", "没有收到上传的文件。") from None
     real = upload.resolve()
     if not stat.S_ISREG(found.st_mode) or not real.is_relative_to(within.resolve()):
@@ -85,7 +87,8 @@ def _check_file(upload: Path, within: Path, max_bytes: int) -> None:
 
 def _transcode(source: Path, target: Path) -> None:
     """Decode at most `MAX_SECONDS`, whatever length or sample rate the file claims."""
-    part = target.with_suffix(f".{os.getpid()}.part")
+    # A name of its own: the same recording may come twice at once.
+    part = target.with_suffix(f".{secrets.token_hex(8)}.part")
     # ffmpeg-python orders the arguments; it cannot limit time or memory, so the run is ours.
     command = (
         ffmpeg.input(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,14 +15,14 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import Gauge
 from prometheus_client.process_collector import ProcessCollector
 
 from indextts_app import __version__, api, errors, retention
 from indextts_app.door import EdgeMiddleware, RequestIdMiddleware
 from indextts_app.engines.base import Capabilities
-
-gradio_environment = None
+from indextts_app.pages import gradio_environment
 from indextts_app.readiness import Readiness
 from indextts_app.settings import Settings, SettingsError
 from indextts_app.story import EVENT
@@ -69,8 +70,20 @@ class Service:
 
     def app(self) -> FastAPI:
         """The ASGI application: API first, page last, because a page at / hides what follows."""
+        app = self.api_app()
+        # Gradio reads its environment when it is imported.
+        gradio_environment.prepare(self.settings.output_dir)
+        from indextts_app.pages import mount, synthesis_page
+
+        mount.mount(app, synthesis_page.build(self.synthesizer, self.settings), self.settings)
+        return app
+
+    def api_app(self) -> FastAPI:
+        """The application without its page; its lifespan starts and ends the workers."""
         settings = self.settings
-        app = FastAPI(
+        # FastAPI's own documentation page fetches its scripts from another host.
+        app = FastAPIOffline(
+            redoc_url=None,
             title="IndexTTS-2, observable",
             version=__version__,
             lifespan=self._lifespan,
@@ -79,11 +92,6 @@ class Service:
         api.add_error_handlers(app)
         app.add_middleware(EdgeMiddleware, max_bytes=int(settings.max_upload_mb * 1e6))
         app.add_middleware(RequestIdMiddleware)
-        # Gradio reads its environment when it is imported.
-        gradio_environment.prepare(settings.output_dir)
-        from indextts_app.pages import mount, synthesis_page
-
-        mount.mount(app, synthesis_page.build(self.synthesizer, settings), settings)
         return app
 
     @asynccontextmanager
@@ -172,6 +180,10 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=int(settings.shutdown_seconds) + 1,
     )
     log.info("service.listening", url=f"http://{host}:{port}")
+    # uvicorn raises the signal that ended it once more for the handler before its own; the default
+    # one would kill the process with its last lines unwritten.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: None)
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -165,9 +165,14 @@ def _scripts_of(text: str) -> set[str]:
     The scripts of a text's letters: the first word of each one's Unicode name.
 
     Python has no script property; the names' first words (ARABIC, CJK, LATIN …) stand for it.
+    Chinese characters outside the basic plane are in no dictionary of an engine, so that they
+    count as a script of their own.
     """
-    return {
-        unicodedata.name(character, "UNKNOWN").split()[0]
-        for character in text
-        if character.isalpha() and unicodedata.category(character) != "Lm"
-    }
+    scripts = set()
+    for character in unicodedata.normalize("NFKC", text):
+        if character.isalpha() and unicodedata.category(character) != "Lm":
+            script = unicodedata.name(character, "UNKNOWN").split()[0]
+            script = "CJK" if script == "IDEOGRAPHIC" else script
+            rare = script == "CJK" and ord(character) > 0xFFFF
+            scripts.add("RARE CHINESE" if rare else script)
+    return scripts

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -75,9 +76,9 @@ class DayFile:
 
     def write(self, line: bytes) -> bool:
         """Append a line (without its newline); False if it could not be written whole."""
-        data = (b"\n" if self._torn else b"") + line + b"\n"
         try:
-            fd = self._file_for(len(data))
+            fd = self._file_for(len(line) + 1)
+            data = (b"\n" if self._torn else b"") + line + b"\n"
             written = os.write(fd, data)
         except OSError:
             self.close()
@@ -89,9 +90,10 @@ class DayFile:
 
     def close(self) -> None:
         """Close the file; the next write opens it again."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with suppress(OSError):
+                os.close(fd)
 
     def _file_for(self, size: int) -> int:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
@@ -108,6 +110,7 @@ class DayFile:
         return self._fd
 
     def _open(self, today: date) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         if today != self._day:
             self._day = today
             parts = [
@@ -117,7 +120,6 @@ class DayFile:
             ]
             self._part = max(parts, default=1)
             self._sweep(today)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(
             self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode=0o640
         )
@@ -128,4 +130,5 @@ class DayFile:
         oldest = today - timedelta(days=self.keep_days)
         for day, path in day_files(self.folder):
             if day < oldest:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()

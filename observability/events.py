@@ -189,11 +189,9 @@ class Event:
     def line(self) -> dict[str, Scalar]:
         """The flat fields of the log line, absent ones left out, in the order of the schema."""
         known = {name: getattr(self, name) for name in field_names()}
-        return {
-            "event": self.event,
-            **{name: value for name, value in known.items() if value is not None},
-            **self.extra,
-        }
+        line: dict[str, Scalar] = {"event": self.event}
+        line |= {name: value for name, value in known.items() if value is not None}
+        return {**line, **self.extra, **line}
 
     def stages_ms(self) -> dict[str, float]:
         """The measured stages and `other`, in the order of the work."""

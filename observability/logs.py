@@ -13,6 +13,8 @@ import json
 import logging
 import os
 import queue
+import re
+import select
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -32,6 +34,9 @@ from observability.observe import current
 MAX_LINE_BYTES = 64 * 1024
 """Well below Loki's default limit of 256 KB, above which it drops the line."""
 
+MAX_TRACE_CHARS = 8_000
+"""Of a longer traceback the end is kept, which says what happened."""
+
 STDOUT_BACKLOG = 10_000
 
 LEVELS = {
@@ -44,7 +49,12 @@ LEVELS = {
     "lost": "error",
 }
 
+EVENTS_LOGGER = "observability.events"
+
 _TRUSTED = trusted_fields() | {"timestamp", "level", "logger"}
+_MAX_MASKED_CHARS = 8_000
+# Line breaks to some readers, commands to some terminals; JSON would let them stand.
+_BREAKS_AND_COMMANDS = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 class LineSink(Protocol):
@@ -81,20 +91,19 @@ class LineFormatter(JsonFormatter):
             log_data["request_id"] = known_id
         if not isinstance(record.msg, dict):
             log_data["message"] = record.message
-        if trace := fields.pop("exc_info", None):
-            fields["traceback"] = trace
-        log_data.update(fields)
+        if trace := fields.pop("exc_info", None) or fields.pop("traceback", None):
+            fields["traceback"] = trace[-MAX_TRACE_CHARS:] if isinstance(trace, str) else trace
+        log_data |= fields | log_data
         log_data["logger"] = record.name
         log_data.update(self._static)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Nothing private, nothing that JSON cannot say."""
         observation = current()
-        if observation and observation.private:
+        # Our own events hold no text by construction, and are most of the lines.
+        if observation and observation.private and log_data["logger"] != EVENTS_LOGGER:
             log_data = {
-                key: redaction.mask_private(value, observation.private)
-                if isinstance(value, str) and key not in _TRUSTED
-                else value
+                key: value if key in _TRUSTED else _masked(value, observation.private)
                 for key, value in log_data.items()
             }
         cleaned = redaction.clean(log_data, trusted=_TRUSTED)
@@ -104,14 +113,36 @@ class LineFormatter(JsonFormatter):
         """The line; one that would be too long keeps what identifies it."""
         line = super().format(record)
         if len(line) > MAX_LINE_BYTES // 4 and len(line.encode()) > MAX_LINE_BYTES:
-            data = json.loads(line)
-            short = {
-                key: value[:200] if isinstance(value, str) else value
-                for key, value in data.items()
-                if not isinstance(value, dict | list)
-            }
-            line = json.dumps({**short, "line_truncated": True}, ensure_ascii=False)
-        return line
+            line = json.dumps(_shortened(json.loads(line)), ensure_ascii=False)
+        return _BREAKS_AND_COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def _masked(value: object, private: Sequence[str]) -> object:
+    """The value, bounded, without what it quotes of the private texts at any depth."""
+    if isinstance(value, str):
+        shown = redaction.mask_private(value[:_MAX_MASKED_CHARS], private)
+        beyond = len(value) - _MAX_MASKED_CHARS
+        return f"{shown}…[+{beyond}]" if beyond > 0 else shown
+    value = redaction.clean(value)
+    if isinstance(value, dict):
+        return {key: _masked(item, private) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, private) for item in value]
+    return redaction.mask_private(value, private) if isinstance(value, str) else value
+
+
+def _shortened(fields: Mapping[str, object]) -> dict[str, object]:
+    """As many cut fields as are sure to fit; those that identify the line come first."""
+    short: dict[str, object] = {}
+    left = MAX_LINE_BYTES // 2
+    for key, value in fields.items():
+        if not isinstance(value, dict | list):
+            field = {key: value[:200] if isinstance(value, str) else value}
+            left -= len(json.dumps(field))
+            if left < 0:
+                break
+            short |= field
+    return {**short, "line_truncated": True}
 
 
 class LineHandler(logging.Handler):
@@ -173,9 +204,9 @@ class StdoutLines:
     def __init__(self, fd: int, *, backlog: int = STDOUT_BACKLOG) -> None:
         self._fd = fd
         self._queue: queue.Queue[bytes | None] = queue.Queue(backlog)
+        self._broken = False
         self._thread = threading.Thread(target=self._serve, name="stdout-lines", daemon=True)
         self._thread.start()
-        self._broken = False
 
     def write(self, line: bytes) -> bool:
         """Queue a line; False when the reader is gone or the backlog is full."""
@@ -201,6 +232,10 @@ class StdoutLines:
             while data and not self._broken:
                 try:
                     data = data[os.write(self._fd, data) :]
+                except BlockingIOError:
+                    writable = select.poll()
+                    writable.register(self._fd, select.POLLOUT)
+                    writable.poll()
                 except OSError:
                     self._broken = True
             if self._broken:
@@ -211,7 +246,7 @@ class EventLog:
     """The sink that writes an event as a line, at the level that its status calls for."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("observability.events")
+        self._log = structlog.get_logger(EVENTS_LOGGER)
 
     def started(self, event: Event) -> None:
         """Write the started line; it is in the file when this returns."""
@@ -228,6 +263,8 @@ class EventLog:
 
 class PrintedLines(io.TextIOBase):
     """Stands in for sys.stdout and sys.stderr: each printed line becomes a log line."""
+
+    encoding = "utf-8"
 
     def __init__(self, stream: str, original: TextIO | None) -> None:
         self._stream = stream
@@ -248,6 +285,10 @@ class PrintedLines(io.TextIOBase):
         finally:
             self._local.busy = False
         return len(text)
+
+    def writable(self) -> bool:
+        """True, as libraries ask before they write."""
+        return True
 
     def isatty(self) -> bool:
         """False: libraries then leave out colours and progress bars."""

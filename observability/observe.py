@@ -96,7 +96,7 @@ def emit(kind: str, event: Event) -> None:
         try:
             getattr(sink, kind)(event)
         except Exception:  # noqa: BLE001  # an edge: observability never fails what it observes
-            losses.count(type(sink).__name__)
+            losses.count(type(sink).__name__.lower())
 
 
 class Observation:
@@ -133,13 +133,14 @@ class Observation:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as (part of) a stage."""
+        """Time the block as (part of) a stage, without the stages inside it."""
         before, self.current_stage = self.current_stage, name
-        began = self._clock()
+        began, counted = self._clock(), sum(self._stages.values())
         try:
             yield
         finally:
-            self.spent(name, self._clock() - began)
+            inside = sum(self._stages.values()) - counted
+            self.spent(name, self._clock() - began - inside)
         # On an error the stage stays the current one: that is where it happened.
         self.current_stage = before
 
@@ -194,7 +195,8 @@ class Observation:
         stages_ms = {name: round(seconds * 1000, 3) for name, seconds in self._stages.items()}
         if stages_ms:
             measured = sum(stages_ms.values()) + (queue_ms or 0.0)
-            stages_ms["other"] = round(duration_ms - measured, 3)
+            # Adding zero makes a plain zero of the negative one that rounding may leave.
+            stages_ms["other"] = round(duration_ms - measured, 3) + 0.0
         return Times(duration_ms, queue_ms, stages_ms)
 
     def _record_times(self) -> None:
@@ -254,7 +256,11 @@ def observe(
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         def observation(*args: P.args, **kwargs: P.kwargs) -> Observation:
-            known = fields(*args, **kwargs) if fields else {}
+            known: Known = {}
+            try:
+                known = dict(fields(*args, **kwargs)) if fields else {}
+            except Exception:  # noqa: BLE001  # an edge: observability never fails what it observes
+                losses.count("fields")
             return Observation(name, known, late_start=late_start)
 
         if inspect.iscoroutinefunction(function):
@@ -301,26 +307,23 @@ def outcome_of(error: BaseException | None, private: Sequence[str] = ()) -> Outc
     """
     The outcome that an exception stands for.
 
-    An exception may say so itself: `status` (one of `events.STATUSES`) and `code`. Otherwise
-    asyncio's cancellation is `cancelled`, a TimeoutError `timeout`, anything else `failed` under
-    its class name. `private` texts and personal data never reach the message.
+    An exception may say so itself: `status` (one of `events.STATUSES`) and with it `code`.
+    Otherwise asyncio's cancellation is `cancelled`, a TimeoutError `timeout`, anything else
+    `failed` under its class name. `private` texts and personal data never reach the message.
     """
     if error is None:
         return Outcome("success")
-    status = getattr(error, "status", None)
-    if status not in STATUSES:
-        status = (
-            "cancelled"
-            if isinstance(error, asyncio.CancelledError)
-            else "timeout"
-            if isinstance(error, TimeoutError)
-            else "failed"
-        )
-    default = status if status in {"cancelled", "timeout"} else type(error).__name__
-    error_type = str(getattr(error, "code", default))
-    message = redaction.redact(redaction.mask_private(str(error), private))
+    if own_status := _own_status(error):
+        status, error_type = own_status, str(getattr(error, "code", type(error).__name__))
+    elif isinstance(error, asyncio.CancelledError):
+        status = error_type = "cancelled"
+    elif isinstance(error, TimeoutError):
+        status = error_type = "timeout"
+    else:
+        status, error_type = "failed", type(error).__name__
+    message = redaction.redact(redaction.mask_private(_said(error), private))
     return Outcome(
-        status=cast("Status", status),
+        status=status,
         error_type=error_type,
         error_message=message[:ERROR_MESSAGE_CHARS] or None,
         error_fingerprint=_fingerprint(error_type, error),
@@ -337,7 +340,19 @@ def _fingerprint(error_type: str, error: BaseException) -> str:
 
 
 def _is_unexpected(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not hasattr(error, "code")
+    return isinstance(error, Exception) and _own_status(error) is None
+
+
+def _own_status(error: BaseException) -> Status | None:
+    """Only with a status is a `code` one of ours: SystemExit and HTTP clients' errors have one."""
+    return next((status for status in STATUSES if status == getattr(error, "status", None)), None)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an edge: foreign code runs here
+        return ""
 
 
 def _inherited_id() -> str | None:
@@ -351,7 +366,7 @@ def _late_fields(work: Late, otherwise: Known, *, whole: bool) -> Known:
     if not whole:
         return otherwise
     try:
-        return work()
+        return dict(work())
     except Exception:  # noqa: BLE001  # an edge: observability never fails what it observes
         losses.count("deferred")
         return otherwise

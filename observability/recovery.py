@@ -26,10 +26,9 @@ def unfinished(folder: Path, name: str) -> list[dict[str, Scalar]]:
     """
     open_lines: dict[str, dict[str, Scalar]] = {}
     for line in _lines_since_reconciled(folder):
-        if f'"{name}.started"'.encode() in line:
-            if fields := _fields(line):
-                open_lines[str(fields["request_id"])] = fields
-        elif f'"{name}.finished"'.encode() in line and (fields := _fields(line)):
+        if (fields := _fields(line, f"{name}.started")) and "request_id" in fields:
+            open_lines[str(fields["request_id"])] = fields
+        elif (fields := _fields(line, f"{name}.finished")) and "request_id" in fields:
             open_lines.pop(str(fields["request_id"]), None)
     return list(open_lines.values())
 
@@ -52,7 +51,7 @@ def _lines_since_reconciled(folder: Path) -> Iterator[bytes]:
     """Lines after the last recovery; whole files are kept in reach, their lines are not."""
     since: list[tuple[Path, int]] = []
     for _, path in reversed(day_files(folder)):
-        offset = _after_last(path, f'"{RECONCILED}"'.encode())
+        offset = _after_last(path, RECONCILED)
         since.append((path, offset or 0))
         if offset is not None:
             break
@@ -62,21 +61,24 @@ def _lines_since_reconciled(folder: Path) -> Iterator[bytes]:
             yield from file
 
 
-def _after_last(path: Path, needle: bytes) -> int | None:
-    """Where the line after the last one with `needle` begins; None if no line has it."""
+def _after_last(path: Path, event: str) -> int | None:
+    """Where the line after the last one of this event begins; None if there is none."""
     last = None
     with path.open("rb") as file:
         position = 0
         for line in file:
             position += len(line)
-            if needle in line:
+            if _fields(line, event) is not None:
                 last = position
     return last
 
 
-def _fields(line: bytes) -> dict[str, Scalar] | None:
+def _fields(line: bytes, event: str) -> dict[str, Scalar] | None:
+    """The fields of a line of this event, not of one that only quotes its name."""
+    if f'"{event}"'.encode() not in line:
+        return None
     try:
         fields = json.loads(line)
     except ValueError:
         return None
-    return fields if isinstance(fields, dict) and "request_id" in fields else None
+    return fields if isinstance(fields, dict) and fields.get("event") == event else None

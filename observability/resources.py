@@ -95,12 +95,16 @@ class GpuSampler:
             except nvml.NVMLError:
                 return None
 
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        # A GPU that shares the memory of its CPU has no memory of its own to tell of.
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        except nvml.NVMLError_NotSupported:
+            memory = None
         percent = told(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
         return GpuReading(
             index=index,
-            memory_used_bytes=memory.used,
-            memory_total_bytes=memory.total,
+            memory_used_bytes=memory and memory.used,
+            memory_total_bytes=memory and memory.total,
             utilization_ratio=None if percent is None else percent / 100,
             temperature_celsius=told(
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
@@ -147,6 +151,8 @@ class WorkerCollector(Collector):
         for slot, pid in self._pids().items():
             try:
                 process = psutil.Process(pid)
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
                 times = process.cpu_times()
                 memory.add_metric((slot,), process.memory_info().rss)
                 cpu.add_metric((slot,), times.user + times.system)
@@ -159,7 +165,7 @@ class WorkerCollector(Collector):
 class LossCollector(Collector):
     """What observability could not deliver, by sink; zero until something is lost."""
 
-    SINKS = ("file", "stdout", "format", "metrics", "deferred")
+    SINKS = ("file", "stdout", "format", "eventlog", "metrics", "deferred", "fields")
 
     def collect(self) -> Iterator[Metric]:
         """Every known sink from the start, so that an alert on an increase can fire."""

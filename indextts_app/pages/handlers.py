@@ -44,20 +44,27 @@ class Handlers:
         self._uploads = upload_folder(settings.output_dir)
         self._running: dict[str | None, Synthesis] = {}
 
+    async def greet(self, request: gr.Request) -> tuple[Update, Update]:
+        """The empty result, and the footnote."""
+        language = _language(request)
+        privacy = say("privacy", language, hours=self._keep_hours)
+        return (
+            gr.update(value=panels.idle(language)),
+            gr.update(value=panels.footnote(privacy)),
+        )
+
     async def offer(self, request: gr.Request) -> tuple[Update, ...]:
         """
-        What the engine in use can do: header, speakers, emotions, reference, its note, empty
-        result, footnote, and whether to ask again because the engine is still loading.
+        What the engine in use can do: header, speakers, emotions, reference, what that changes,
+        and whether to ask again because the engine is still loading.
         """
         language = _language(request)
         can = self._capabilities()
         header = gr.update(value=panels.header(can, language))
-        privacy = panels.footnote(say("privacy", language, hours=self._keep_hours))
-        standing = gr.update(value=panels.idle(language)), gr.update(value=privacy)
         if can is None:
             nothing = gr.update(choices=[], value=None)
             hidden = gr.update(visible=False)
-            return header, nothing, nothing, hidden, gr.update(), *standing, gr.update(active=True)
+            return header, nothing, nothing, hidden, gr.update(), gr.update(active=True)
         notes = {field: getattr(note, language) for field, note in can.notes.items()}
         return (
             header,
@@ -74,7 +81,6 @@ class Handlers:
             ),
             gr.update(visible=can.reference != "none"),
             gr.update(value=panels.note(notes.get("reference", ""))),
-            *standing,
             gr.update(active=False),
         )
 
@@ -129,9 +135,7 @@ class Handlers:
         if synthesis := self._running.get(request.session_hash):
             synthesis.cancel()
 
-    def _outcome(
-        self, synthesis: Synthesis, request_id: str, language: str
-    ) -> tuple[Update, ...]:
+    def _outcome(self, synthesis: Synthesis, request_id: str, language: str) -> tuple[Update, ...]:
         if synthesis.cancelled():
             return _done(panels.cancelled(request_id, language), language)
         if error := synthesis.exception():

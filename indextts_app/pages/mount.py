@@ -52,10 +52,10 @@ def _fetch_nothing() -> None:
     It offers no switch for it, and allows any public host, at any size.
     """
     gradio.processing_utils.async_ssrf_protected_get = _refuse
-    gradio.routes.secure_url_stream_response = _refuse
+    gradio.routes.secure_url_stream_response = _refuse  # type: ignore[attr-defined]
 
 
-async def _refuse(*_: object) -> Never:
+async def _refuse(url: str, request: object = None) -> Never:  # noqa: ARG001
     raise HTTPException(403, "Files are taken as uploads only.")
 
 
@@ -70,7 +70,7 @@ def _translations() -> gr.I18n:
 
 def _theme() -> gr.themes.Base:
     """Fonts that every system has, so that none is fetched."""
-    return gr.themes.Default(
+    theme = gr.themes.Default(
         primary_hue="blue",
         neutral_hue="slate",
         font=[
@@ -83,3 +83,4 @@ def _theme() -> gr.themes.Base:
         ],
         font_mono=["ui-monospace", "Consolas", "monospace"],
     )
+    return theme.set(body_background_fill="*neutral_50")

@@ -21,7 +21,9 @@ def header(can: Capabilities | None, language: str) -> str:
         # Some engines carry their name in their version, as `espeak-ng 1.52` does.
         version = can.engine_version
         engine = version if can.engine in version else f"{can.engine} {version}"
-        chips = _chip("engine", engine, language) + _chip("model", can.model_version, language)
+        chips = _chip("engine", engine, language)
+        if can.model_version != version:
+            chips += _chip("model", can.model_version, language)
     return (
         f'<div class="page-header"><div><h1>{say("title", language)}</h1>'
         f"<p>{say('subtitle', language)}</p></div><div class='chips'>{chips}</div></div>"
@@ -40,7 +42,11 @@ def running(progress: Progress, stages: tuple[str, ...], language: str) -> str:
     """Where in the queue, or in which stage, and for how long."""
     if progress.ahead is not None:
         headline = say("waiting", language)
-        detail = say("position", language, position=progress.ahead + 1, ahead=progress.ahead)
+        detail = (
+            say("position", language, position=progress.ahead + 1, ahead=progress.ahead)
+            if progress.ahead
+            else say("position_next", language)
+        )
     elif progress.current is None:
         headline, detail = say("starting", language), ""
     else:
@@ -52,7 +58,7 @@ def running(progress: Progress, stages: tuple[str, ...], language: str) -> str:
     )
     elapsed = say("elapsed", language, seconds=progress.elapsed_seconds())
     return (
-        f'<div class="panel running" role="status"><div class="line"><span class="spinner"></span>'
+        f'<div class="panel running" role="status"><div class="line"><span class="turning"></span>'
         f'<strong>{headline}</strong><span class="elapsed">{elapsed}</span></div>'
         f"<p>{detail}</p><ol class='steps'>{steps}</ol></div>"
     )
@@ -109,9 +115,7 @@ def facts(result: SynthesisResult, language: str) -> str:
             f'<p class="read-as"><span>{say("read_as", language)}</span>'
             f"{escape(result.spoken_text)}</p>"
         )
-    return (
-        f"{request_id_line(result.request_id, language)}<dl class='figures'>{cells}</dl>{spoken}"
-    )
+    return f"{request_id_line(result.request_id, language)}<dl class='figures'>{cells}</dl>{spoken}"
 
 
 def request_id_line(request_id: str, language: str) -> str:

@@ -29,16 +29,20 @@ MIN_WIDTH_PX = 4
 """A stage of microseconds is still there to be seen."""
 
 STYLE = """
-.stage-picture { display: grid; grid-template-columns: max-content 1fr max-content max-content;
-  gap: .4rem .75rem; align-items: center; font-size: .8125rem; line-height: 1.3;
-  font-variant-numeric: tabular-nums; }
-.stage-picture .track { position: relative; height: .875rem; border-radius: .25rem;
-  background: color-mix(in srgb, currentColor 8%, transparent); }
+.stage-picture { font-size: .8125rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.stage-picture .stage { display: grid; grid-template: "name track number share" /
+  10.5rem 1fr 4.5rem 2.75rem; column-gap: .5rem; align-items: center; padding: .1875rem 0; }
+.stage-picture .name { grid-area: name; }
+.stage-picture .number { grid-area: number; text-align: right; }
+.stage-picture .share { grid-area: share; text-align: right; opacity: .65; }
+.stage-picture .track { grid-area: track; position: relative; height: .875rem;
+  border-radius: .25rem; background: color-mix(in srgb, currentColor 8%, transparent); }
 .stage-picture .bar { position: absolute; inset-block: 0; border-radius: .25rem; }
-.stage-picture .number { text-align: right; white-space: nowrap; }
-.stage-picture .share { text-align: right; opacity: .65; }
 .stage-picture .total { font-weight: 600; }
-@media (max-width: 480px) { .stage-picture { gap: .4rem .5rem; font-size: .75rem; } }
+@media (max-width: 480px) {
+  .stage-picture .stage { grid-template: "name number share" "track track track" /
+    1fr max-content 2.5rem; }
+  .stage-picture .track { height: .5rem; } }
 """
 
 
@@ -64,9 +68,9 @@ def stage_picture(times: Times, language: str) -> str:
     label = escape(_in_words(spans, total, language), quote=True)
     return (
         f'<div class="stage-picture" role="img" aria-label="{label}"><style>{STYLE}</style>{rows}'
-        f'<span class="total">{say("total", language)}</span><span></span>'
-        f'<span class="number total">{milliseconds(total)}</span>'
-        '<span class="share">100%</span></div>'
+        f'<div class="stage total"><span class="name">{say("total", language)}</span>'
+        f'<span class="number">{milliseconds(total)}</span>'
+        '<span class="share">100%</span></div></div>'
     )
 
 
@@ -104,10 +108,10 @@ def _row(span: _Span, total: float, language: str) -> str:
     )
     bar = f'<span class="bar" style="{place}"></span>' if span.spent_ms else ""
     return (
-        f"<span>{escape(say_name('stage', span.stage, language))}</span>"
-        f'<span class="track">{bar}</span>'
+        f'<div class="stage"><span class="name">{escape(say_name("stage", span.stage, language))}'
+        f'</span><span class="track">{bar}</span>'
         f'<span class="number">{milliseconds(span.spent_ms)}</span>'
-        f'<span class="share">{_share(width)}</span>'
+        f'<span class="share">{_share(width)}</span></div>'
     )
 
 
@@ -117,9 +121,9 @@ def _share(percent: float) -> str:
 
 def _in_words(spans: list[_Span], total: float, language: str) -> str:
     parts = [
-        f"{say_name('stage', span.stage, language)} {milliseconds(span.spent_ms)}"
-        for span in spans
+        f"{say_name('stage', span.stage, language)} {milliseconds(span.spent_ms)}" for span in spans
     ]
-    return f"{say('times', language)}: {say('total', language)} {milliseconds(total)}. " + ", ".join(
-        parts
+    return (
+        f"{say('times', language)}: {say('total', language)} {milliseconds(total)}. "
+        + ", ".join(parts)
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Literal, TypedDict
+
 import gradio as gr
 from gradio.i18n import I18nData
 
@@ -10,8 +13,17 @@ from indextts_app.pages.examples import EXAMPLES
 from indextts_app.pages.handlers import Handlers
 from indextts_app.pages.texts import browser_key
 from indextts_app.settings import Settings
-from indextts_app.synthesis import DEFAULT_EMOTION, MAX_SPEED, MIN_SPEED, AudioFormat
+from indextts_app.synthesis import MAX_SPEED, MIN_SPEED, AudioFormat
 from indextts_app.synthesizer import Synthesizer
+
+
+class Quiet(TypedDict):
+    """How a handler is called that answers at once: nothing waits, nothing turns."""
+
+    queue: bool
+    show_progress: Literal["hidden"]
+    api_visibility: Literal["private"]
+
 
 TITLE = "IndexTTS-2 语音合成 · Speech"
 READY_POLL_SECONDS = 2.0
@@ -27,13 +39,14 @@ def build(synthesizer: Synthesizer, settings: Settings) -> gr.Blocks:
     Its handlers are no public API of Gradio's: that is what `/tts` is for.
     """
     handlers = Handlers(synthesizer, settings)
-    with gr.Blocks(
+    page = gr.Blocks(
         title=TITLE,
         analytics_enabled=False,
         fill_width=True,
         # The age at which outputs are swept as well; it also bounds Gradio's own list of files.
         delete_cache=(SWEEP_SECONDS, int(settings.output_keep_hours * 3600)),
-    ) as page:
+    )
+    with page:
         header = gr.HTML(panels.header(None, "en"))
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=340):
@@ -59,12 +72,14 @@ def build(synthesizer: Synthesizer, settings: Settings) -> gr.Blocks:
                         step=0.05,
                         label=_say("pace"),
                         info=_say("pace_info"),
+                        min_width=220,
                         elem_id="pace",
                     )
                     kind = gr.Radio(
                         [(item.value.upper(), item.value) for item in AudioFormat],
                         value=AudioFormat.WAV.value,
                         label=_say("format"),
+                        min_width=220,
                         elem_id="format",
                     )
                 with gr.Accordion(
@@ -76,12 +91,12 @@ def build(synthesizer: Synthesizer, settings: Settings) -> gr.Blocks:
                         type="filepath",
                         sources=["upload", "microphone"],
                         editable=False,
+                        # Its share button would send the recording to another host.
+                        buttons=[],
                     )
                 with gr.Row():
                     generate = gr.Button(_say("generate"), variant="primary", elem_id="generate")
-                    cancel = gr.Button(
-                        _say("cancel"), variant="stop", visible=False, elem_id="cancel"
-                    )
+                    cancel = gr.Button(_say("cancel"), visible=False, elem_id="cancel")
             with gr.Column(scale=6, min_width=340, elem_id="result"):
                 status = gr.HTML(elem_id="status")
                 player = gr.Audio(
@@ -96,28 +111,17 @@ def build(synthesizer: Synthesizer, settings: Settings) -> gr.Blocks:
         footnote = gr.HTML()
         loading = gr.Timer(READY_POLL_SECONDS, active=False)
 
-        offered = [
-            header,
-            speaker,
-            emotion,
-            reference_part,
-            reference_note,
-            status,
-            footnote,
-            loading,
-        ]
+        quiet: Quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        page.load(handlers.greet, outputs=[status, footnote], **quiet)
+        offered = [header, speaker, emotion, reference_part, reference_note, loading]
         for event in (page.load, loading.tick):
-            event(
-                handlers.offer,
-                outputs=offered,
-                queue=False,
-                show_progress="hidden",
-                api_visibility="private",
-            )
+            event(handlers.offer, outputs=offered, **quiet)
         text.change(None, inputs=text, js="window.countCharacters")
         for example, button in examples:
             button.click(
-                None, outputs=[text, emotion], js=f"() => {[example.text, example.emotion]!r}"
+                None,
+                outputs=[text, emotion],
+                js=f"() => {json.dumps([example.text, example.emotion])}",
             )
         generate.click(None, js="window.showResult")
         generate.click(
@@ -134,9 +138,7 @@ def build(synthesizer: Synthesizer, settings: Settings) -> gr.Blocks:
             show_progress="hidden",
             api_visibility="private",
         )
-        cancel.click(
-            handlers.cancel, queue=False, show_progress="hidden", api_visibility="private"
-        )
+        cancel.click(handlers.cancel, **quiet)
     page.queue(max_size=settings.max_queue + GRADIO_QUEUE, api_open=False)
     return page
 

@@ -36,7 +36,7 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
         "speaker": Translated("Speaker", "发音人"),
         "emotion": Translated("Emotion", "情感"),
         "pace": Translated("Pace", "语速"),
-        "pace_info": Translated("1 = the speaker's own pace", "1 = 发音人本来的语速"),
+        "pace_info": Translated("1 = the speaker's own", "1 = 发音人本来的语速"),
         "format": Translated("Format", "格式"),
         "reference": Translated("Reference recording (optional)", "参考音频（可选）"),
         "reference_audio": Translated(
@@ -62,6 +62,7 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
             "Number {position} in the queue, {ahead} ahead of you.",
             "排在第 {position} 位，前面还有 {ahead} 个请求。",
         ),
+        "position_next": Translated("You are next, one moment please.", "下一个就是您，请稍候。"),
         "working": Translated("Now: {stage}", "正在进行：{stage}"),
         "starting": Translated("The request is on its way", "请求已发出"),
         "elapsed": Translated("{seconds:.1f} s", "{seconds:.1f} 秒"),

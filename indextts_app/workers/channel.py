@@ -23,12 +23,13 @@ class ChannelBroken(Exception):
 
 
 Head = Mapping[str, Any]
+Body = bytes | bytearray
 
 
-def pack(head: Head, body: bytes | memoryview = b"") -> bytes:
-    """One message as bytes."""
+def pack_head(head: Head, body_length: int = 0) -> bytes:
+    """A message up to its body, which follows as it is."""
     encoded = json.dumps(head).encode()
-    return b"".join((_LENGTHS.pack(len(encoded), len(body)), encoded, body))
+    return _LENGTHS.pack(len(encoded), body_length) + encoded
 
 
 def lengths(prefix: bytes) -> tuple[int, int]:

@@ -18,9 +18,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 from indextts_app import engines
 from indextts_app.engines.base import (
@@ -35,6 +33,10 @@ from indextts_app.workers import channel
 
 MAX_TRACE_CHARS = 8_000
 
+PIECE_BYTES = 64 * 1024
+PIECE_SECONDS = 0.05
+"""Audio is held back until one of these is reached: each message wakes the service once."""
+
 
 class WorkerJob:
     """The engine's side of one request: what it reports goes straight to the channel."""
@@ -42,11 +44,13 @@ class WorkerJob:
     def __init__(self, task: Task, send: _Send) -> None:
         self.task = task
         self.stages: dict[str, float] = {}
-        self.notes: dict[str, float | int | str] = {}
+        self.notes: dict[str, float | str] = {}
         self.spoken_text: str | None = None
         self.rate: int | None = None
         self._send = send
         self._cancelled = threading.Event()
+        self._pending = bytearray()
+        self._sent_at = float("-inf")
 
     @property
     def cancelled(self) -> bool:
@@ -90,20 +94,32 @@ class WorkerJob:
         self.rate = hertz
 
     def audio(self, samples: Samples) -> None:
-        """Send samples on as little-endian 16-bit."""
-        self._send({"kind": "audio"}, np.ascontiguousarray(samples, dtype="<i2").data.cast("B"))
+        """Send samples on as little-endian 16-bit: the first at once, then in larger pieces."""
+        self._pending += samples.astype("<i2", copy=False).tobytes()
+        now = time.perf_counter()
+        if len(self._pending) >= PIECE_BYTES or now - self._sent_at >= PIECE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is still held back."""
+        if self._pending:
+            self._send({"kind": "audio"}, self._pending)
+            self._pending = bytearray()
+        self._sent_at = time.perf_counter()
 
 
 class _Send:
     """Writes messages to the service; a service that is gone ends this process."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
 
-    def __call__(self, head: channel.Head, body: bytes | memoryview = b"") -> None:
+    def __call__(self, head: channel.Head, body: channel.Body = b"") -> None:
         try:
-            self._stream.write(channel.pack(head, body))
-            self._stream.flush()
+            # In two calls: a copy of the body would cost more than the second one.
+            self._connection.sendall(channel.pack_head(head, len(body)))
+            if body:
+                self._connection.sendall(body)
         except OSError:
             os._exit(0)
 
@@ -114,7 +130,7 @@ class Worker:
     def __init__(self, name: str, options: dict[str, Any], connection: socket.socket) -> None:
         self._engine = engines.make(name, options)
         self._incoming = connection.makefile("rb")
-        self._send = _Send(connection.makefile("wb"))
+        self._send = _Send(connection)
         self._tasks: queue.Queue[WorkerJob] = queue.Queue()
         self._jobs: dict[str, WorkerJob] = {}
 
@@ -149,12 +165,13 @@ class Worker:
         last: dict[str, Any]
         try:
             self._engine.synthesize(job)
+            job.flush()
         except Cancelled:
             last = {"kind": "cancelled"}
         except (OutOfMemory, MemoryError) as error:
             last = _failure("out_of_memory", error)
         except ReferenceUnusable as error:
-            last = {"kind": "reference_unusable", "reason": str(error)}
+            last = {"kind": "reference_unusable", "reason": asdict(error.reason)}
         except Exception as error:  # noqa: BLE001  # an edge: the service decides what it means
             last = _failure("engine_error", error)
         else:

@@ -61,6 +61,7 @@ class WorkerPool:
         self._on_restart = on_restart
         self._idle: deque[Worker] = deque()
         self._alive: dict[int, Worker] = {}
+        self._latest: dict[int, Worker] = {}
         self._waiters: deque[_Waiter] = deque()
         self._busy = 0
         self._closing = False
@@ -84,7 +85,8 @@ class WorkerPool:
 
     def pids(self) -> dict[str, int]:
         """The process in each slot that has one."""
-        return {str(slot): worker.pid for slot, worker in self._alive.items()}
+        # A copy, because a scrape asks from another thread.
+        return {str(slot): worker.pid for slot, worker in list(self._alive.items())}
 
     def start(self) -> None:
         """Begin to start the workers; tasks are taken once the first is ready."""
@@ -106,10 +108,8 @@ class WorkerPool:
         given_up = self._busy
         for supervisor in self._supervisors:
             supervisor.cancel()
-        for worker in list(self._alive.values()):
-            worker.kill("shutdown")
-            await worker.ended
         await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await asyncio.gather(*(worker.end("shutdown") for worker in self._latest.values()))
         return given_up
 
     async def run(self, task: Task, listener: Listener | None = None) -> Delivery:
@@ -181,19 +181,16 @@ class WorkerPool:
         fruitless = 0
         while True:
             await asyncio.sleep(BACKOFF_SECONDS[min(fruitless, len(BACKOFF_SECONDS) - 1)])
-            worker = Worker(slot, self._spec)
+            worker = self._latest[slot] = Worker(slot, self._spec)
             try:
                 await self._bring_up(worker)
             except (WorkerUnfit, errors.ServiceError, TimeoutError) as error:
                 fruitless += 1
                 self._refuse(f"the engine '{self._spec.engine}' does not start: {error}.")
                 log.error("worker.unfit", worker=worker.name, reason=str(error))
-                worker.kill("unfit")
+                await worker.end("unfit")
                 continue
-            except asyncio.CancelledError:
-                worker.kill("shutdown")
-                raise
-            reason = await worker.ended
+            reason = await asyncio.shield(worker.ended)
             self._alive.pop(slot, None)
             with suppress(ValueError):
                 self._idle.remove(worker)

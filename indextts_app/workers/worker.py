@@ -7,9 +7,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +35,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_OUTPUT_LINE = 8_192
 SETTLE_SECONDS = 2.0
 """How long a cancelled engine may take to stop before its process is killed."""
+
+LAST_WORDS_SECONDS = 1.0
+"""How long a worker may take to end by itself once its channel is closed."""
 
 
 class WorkerUnfit(Exception):
@@ -100,6 +106,8 @@ class Worker:
         self._ready: asyncio.Future[Capabilities] = asyncio.get_running_loop().create_future()
         self._capabilities: Capabilities | None = None
         self._work: _Work | None = None
+        # What a task made the engine print may be read only when the next one has begun.
+        self._recent: deque[Task] = deque(maxlen=2)
         self._background: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
 
@@ -140,16 +148,18 @@ class Worker:
                     start_new_session=True,
                 )
             except OSError as error:
-                ours.close()
                 raise WorkerUnfit(f"{self._spec.python} cannot be run: {error.strerror}") from error
+            finally:
+                if self._process is None:
+                    ours.close()
         self.pid = self._process.pid
+        self._spawn(self._await_end())
         self._transport, _ = await loop.create_unix_connection(
             lambda: _Messages(self._hear, self._lost_channel), sock=ours
         )
         for stream, reader in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
             if reader:
                 self._spawn(self._log_output(stream, reader))
-        self._spawn(self._await_end())
         try:
             async with asyncio.timeout(self._spec.start_seconds):
                 self._capabilities = await self._ready
@@ -170,6 +180,7 @@ class Worker:
             asyncio.CancelledError: the caller gave up; `settle` must follow.
         """
         self._work = _Work(task, listener)
+        self._recent.append(task)
         if self.ended.done():
             raise errors.WorkerDied(origin=self.ended.result())
         self._send({"kind": "task", "task": _as_message(task)})
@@ -194,10 +205,19 @@ class Worker:
         self._work = None
 
     def kill(self, reason: str) -> None:
-        """End the process now; `reason` is what `ended` will say."""
-        if self._process and self._process.returncode is None:
+        """End the process now; the first `reason` is what `ended` will say."""
+        if self._process and self._process.returncode is None and self._end_reason is None:
             self._end_reason = reason
-            self._process.kill()
+            # Not Process.kill(): it reaps a process that has ended by itself, and asyncio then
+            # never learns how.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def end(self, reason: str) -> None:
+        """End the process now, if there is one, and wait until it is gone."""
+        self.kill(reason)
+        if self._process:
+            await asyncio.shield(self.ended)
 
     def _delivery(self, work: _Work, last: Mapping[str, Any]) -> Delivery:
         if last["kind"] == "done":
@@ -206,7 +226,9 @@ class Worker:
             samples = np.frombuffer(b"".join(work.audio), dtype="<i2").astype(np.int16, copy=False)
             return Delivery(samples, rate, last["spoken_text"])
         if last["kind"] == "reference_unusable":
-            raise errors.ReferenceRefused(reason=last["reason"], reason_zh=last["reason"])
+            raise errors.ReferenceRefused(
+                reason=last["reason"]["en"], reason_zh=last["reason"]["zh"]
+            )
         if last["kind"] == "cancelled":
             raise errors.ClientGone
         log.error(
@@ -237,11 +259,13 @@ class Worker:
 
     def _send(self, head: channel.Head) -> None:
         if self._transport and not self._transport.is_closing():
-            self._transport.write(channel.pack(head))
+            self._transport.write(channel.pack_head(head))
 
     def _lost_channel(self) -> None:
-        # A process without its channel is of no use, whether it still runs or not.
-        self.kill("channel_lost")
+        # A process without its channel is of no use. Most are about to end, and then say how.
+        if self._transport:
+            self._transport.close()
+        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self.kill, "channel_lost")
 
     async def _await_end(self) -> None:
         if self._process is None:
@@ -272,10 +296,8 @@ class Worker:
         text = line.decode(errors="replace").strip()[:MAX_OUTPUT_LINE]
         if not text:
             return
-        fields: dict[str, str] = {}
-        if self._work:
-            text = mask_private(text, [self._work.task.text])
-            fields["request_id"] = self._work.task.request_id
+        text = mask_private(text, [task.text for task in self._recent])
+        fields = {"request_id": self._recent[-1].request_id} if self._recent else {}
         log.info("worker.output", worker=self.name, stream=stream, message=text, **fields)
 
     def _spawn(self, coroutine: Any) -> None:  # noqa: ANN401
@@ -314,7 +336,7 @@ class _Messages(asyncio.Protocol):
                 if len(self._buffer) < end:
                     return
                 message = json.loads(self._buffer[channel.PREFIX_BYTES : head_end])
-                content = bytes(self._buffer[head_end:end])
+                content = bytes(memoryview(self._buffer)[head_end:end])
                 del self._buffer[:end]
                 self._hear(message, content)
         except (channel.ChannelBroken, ValueError, KeyError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,13 @@ from observability.day_file import day_files
 Line = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Missing(Exception):
     """There is no line for an id, and this is why; one sentence in each language."""
 
-    en: str
-    zh: str
-
-    def __str__(self) -> str:
-        return self.en
+    def __init__(self, *, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.en = en
+        self.zh = zh
 
 
 class FileLogStore:
@@ -43,6 +40,7 @@ class FileLogStore:
             Missing: there is none, with the reason: too old, of the future, or not of this
                 service.
         """
+        request_id = request_ids.parse(request_id)
         moment = request_ids.time_of(request_id)
         files = day_files(self._folder)
         lines: list[Line] = []
@@ -100,6 +98,12 @@ def _missing(
         return Missing(
             en=f"The id is of {when}; the logs here begin on {first}. Look in the archive.",
             zh=f"编号的时间是 {when}，本机日志从 {first} 开始，请查归档。",
+        )
+    if moment.date() > last:
+        return Missing(
+            en=f"The id is of {when}; the logs here end on {last}. Look in the log folder that the "
+            "service writes to now.",
+            zh=f"编号的时间是 {when}，而此处日志到 {last} 为止：请查该服务现在使用的日志目录。",
         )
     return Missing(
         en=f"No line has this id. It says {when}, and the logs here ({first} to {last}) cover "

@@ -1,0 +1,112 @@
+"""A visitor to a running service: what one does on the page, and what the service wrote of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from playwright.sync_api import Page
+
+PATIENCE_SECONDS = 20.0
+
+
+def soon(look: Callable[[], Any]) -> Any:
+    """What `look` finds, once it finds anything."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (found := look()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running service and what it has written."""
+
+    url: str
+    folder: Path
+
+    def lines(self, **fields: object) -> list[dict[str, Any]]:
+        """The log lines that have these fields."""
+        return [line for line in lines_in(self.folder / "logs") if fields.items() <= line.items()]
+
+    def finished(self, request_id: str) -> dict[str, Any]:
+        """The finished line of a request."""
+        found = soon(lambda: self.lines(event="synthesis.finished", request_id=request_id))
+        assert len(found) == 1
+        line: dict[str, Any] = found[0]
+        return line
+
+
+@dataclass(slots=True)
+class Visit:
+    """One visitor's page, and everything that it asked for, and the errors in its console."""
+
+    page: Page
+    site: Site
+    requested: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def choose(self, field_id: str, value: str) -> None:
+        """Choose one of a row of choices by its value."""
+        self.page.locator(f"#{field_id} label", has=self.page.locator(f"[value={value}]")).click()
+
+    def choose_speaker(self, name: str) -> None:
+        """Choose a speaker by a part of the name that is shown."""
+        self.page.click("#speaker input")
+        self.page.locator("[role=option]", has_text=name).first.click()
+
+    def ask(self, text: str | None = None) -> None:
+        """Type the text, if any, and press the button."""
+        if text is not None:
+            self.page.fill("#text textarea", text)
+        self.page.click("#generate")
+
+    def speak(self, text: str | None = None) -> str:
+        """Ask, wait for the audio, and return the request_id that is shown."""
+        self.ask(text)
+        self.page.wait_for_selector("#status .badge")
+        return self.request_id()
+
+    def speak_again(self, text: str | None = None) -> str:
+        """Ask, and return the request_id once it is not that of the result before."""
+        before = self.page.locator("#result .request-id code").all_inner_texts()
+        self.ask(text)
+        self.page.wait_for_function(
+            "before => { const id = document.querySelector('#details .request-id code');"
+            " return id && !before.includes(id.textContent) }",
+            arg=before,
+        )
+        return self.request_id()
+
+    def request_id(self) -> str:
+        """The request_id that is shown."""
+        return self.page.locator("#result .request-id code").inner_text()
+
+    def download(self, to: Path) -> Path:
+        """The audio as the player's button saves it, under the name that it suggests."""
+        with self.page.expect_download() as waiting:
+            self.page.click("#player a[download]")
+        target = to / waiting.value.suggested_filename
+        waiting.value.save_as(target)
+        return target
+
+
+class OpenPage(Protocol):
+    """Opens a site's page as a visitor with a language of one's own."""
+
+    def __call__(self, site: Site, locale: str = "zh-CN", *, before: str = "") -> Visit:
+        """The page, ready to be used; `before` is a script that runs ahead of its own."""
+
+
+def lines_in(folder: Path) -> list[dict[str, Any]]:
+    """Every line of the log files."""
+    return [
+        json.loads(line)
+        for path in sorted(folder.glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]

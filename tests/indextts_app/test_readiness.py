@@ -1,0 +1,165 @@
+"""Promises of readiness: by the last outcomes, and in doubt by a trial; the clock is the test's."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from indextts_app import errors, readiness
+from indextts_app.engines.base import Capabilities, Task
+from indextts_app.engines.drill import DrillEngine
+from indextts_app.readiness import Readiness
+from indextts_app.workers.worker import Delivery
+from observability.events import Event, Status
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Pool:
+    """As much of a pool as readiness asks for."""
+
+    unavailable: str | None = None
+    ready_workers: int = 1
+    capabilities: Capabilities | None = field(default_factory=lambda: DrillEngine().load())
+    trials: int = 0
+    level: int = 1_000
+    error: Exception | None = None
+
+    async def run(self, task: Task) -> Delivery:
+        self.trials += 1
+        await asyncio.sleep(0)
+        if self.error:
+            raise self.error
+        return Delivery(np.full(100, self.level, np.int16), 22_050, None)
+
+
+@dataclass
+class Clock:
+    """A clock that moves when it is told to."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """A pool with one worker, whose trials come out as sound."""
+    return Pool()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time of this test."""
+    return Clock()
+
+
+@pytest.fixture
+def ready(pool: Pool, clock: Clock) -> Readiness:
+    """Readiness over that pool."""
+    return Readiness(pool, clock=clock)  # type: ignore[arg-type]
+
+
+def see(ready: Readiness, *outcomes: Status) -> None:
+    """The finished events of requests that ended so."""
+    for outcome in outcomes:
+        ready.finished(Event.build("synthesis.finished", {"request_id": "1", "status": outcome}))
+
+
+async def test_a_new_service_with_a_worker_is_ready(ready: Readiness, pool: Pool) -> None:
+    """Before the first request nothing speaks against it, and nothing is tried."""
+    assert (await ready.answer()).ready
+    assert pool.trials == 0
+
+
+async def test_without_a_worker_it_is_not_ready(ready: Readiness, pool: Pool) -> None:
+    """The answer says why: the engine's own reason, or that the workers restart."""
+    pool.unavailable = "the engine is still loading."
+    assert await ready.answer() == readiness.Answer(False, "the engine is still loading.")
+    pool.unavailable, pool.ready_workers = None, 0
+    answer = await ready.answer()
+    assert not answer.ready
+    assert "restarted" in answer.reason
+
+
+async def test_one_success_among_the_last_three_is_enough(ready: Readiness, pool: Pool) -> None:
+    """Two failures in a row are bad luck, not an outage."""
+    see(ready, "failed", "failed")
+    assert (await ready.answer()).ready
+    see(ready, "success", "failed", "timeout")
+    assert (await ready.answer()).ready
+    assert pool.trials == 0
+
+
+@pytest.mark.parametrize("outcome", ["failed", "timeout", "degraded"])
+async def test_after_three_bad_outcomes_a_trial_decides(
+    outcome: Status, ready: Readiness, pool: Pool
+) -> None:
+    """The engine has to speak; if it does, the service is ready, and says on what ground."""
+    see(ready, outcome, outcome, outcome)
+    answer = await ready.answer()
+    assert answer.ready
+    assert "trial" in answer.reason
+    assert pool.trials == 1
+
+
+async def test_refused_and_cancelled_requests_say_nothing(ready: Readiness, pool: Pool) -> None:
+    """Clients that send nonsense or leave cannot make the service look broken."""
+    see(ready, *["rejected"] * 5, *["cancelled"] * 5, "lost")  # type: ignore[list-item]
+    assert (await ready.answer()).ready
+    assert pool.trials == 0
+
+
+async def test_a_trial_that_fails_means_not_ready(ready: Readiness, pool: Pool) -> None:
+    """The reason holds the trial's own error."""
+    pool.error = errors.WorkerDied()
+    see(ready, "failed", "failed", "failed")
+    answer = await ready.answer()
+    assert not answer.ready
+    assert errors.WorkerDied.en in answer.reason
+
+
+async def test_a_silent_trial_means_not_ready(ready: Readiness, pool: Pool) -> None:
+    """An engine that answers with silence does not speak."""
+    pool.level = 0
+    see(ready, "degraded", "degraded", "degraded")
+    assert "silent" in (await ready.answer()).reason
+
+
+async def test_a_trial_that_hangs_means_not_ready(
+    ready: Readiness, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks gets an answer even if the engine gives none."""
+    monkeypatch.setattr(readiness, "TRIAL_SECONDS", 0.02)
+    monkeypatch.setattr(pool, "run", lambda _task: asyncio.Event().wait())
+    see(ready, "timeout", "timeout", "timeout")
+    assert not (await ready.answer()).ready
+
+
+async def test_a_trial_stands_for_ten_seconds(ready: Readiness, pool: Pool, clock: Clock) -> None:
+    """However many ask, and all at once, one trial in ten seconds is all that the engine bears."""
+    pool.error = errors.EngineError()
+    see(ready, "failed", "failed", "failed")
+    answers = await asyncio.gather(*(ready.answer() for _ in range(20)))
+    assert not any(answer.ready for answer in answers)
+    assert pool.trials == 1
+    pool.error = None
+    clock.now += readiness.TRIAL_SECONDS - 0.1
+    assert not (await ready.answer()).ready
+    clock.now += 0.2
+    assert (await ready.answer()).ready
+    assert pool.trials == 2
+
+
+async def test_a_success_ends_the_doubt(ready: Readiness, pool: Pool) -> None:
+    """One request that went well is better proof than a trial."""
+    pool.error = errors.EngineError()
+    see(ready, "failed", "failed", "failed")
+    assert not (await ready.answer()).ready
+    see(ready, "success")
+    assert (await ready.answer()).ready

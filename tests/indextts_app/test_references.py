@@ -1,0 +1,269 @@
+"""
+Promises of the intake of recordings, with the real ffmpeg: an untrusted file in, a short one out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import wave
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from indextts_app import errors, references
+
+MAX_BYTES = 20_000_000
+RATE = 16_000
+
+
+def recording(path: Path, *, seconds: float = 2.0, rate: int = RATE, channels: int = 1) -> Path:
+    """A tone in the container that the name asks for."""
+    moments = np.arange(round(seconds * rate)) / rate
+    tone = np.round(8_000 * np.sin(2 * np.pi * 220 * moments)).astype(np.int16)
+    soundfile.write(path, np.repeat(tone[:, None], channels, axis=1), rate)
+    return path
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> Path:
+    """The folder that uploads are kept in."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    return folder
+
+
+Intake = Callable[[Path], references.Reference]
+
+
+@pytest.fixture
+def accept(tmp_path: Path, uploads: Path) -> Intake:
+    """The intake, with its folder beside the uploads."""
+    return lambda upload: references.accept(
+        upload, tmp_path / "references", within=uploads, max_bytes=MAX_BYTES
+    )
+
+
+@pytest.fixture(scope="session")
+def two_hours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FLAC of 3 MB that plays for two hours."""
+    path = tmp_path_factory.mktemp("long") / "two_hours.flac"
+    source = ["-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", "7200"]
+    encoder = ["-c:a", "flac", "-frame_size", "256", "-compression_level", "0"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, *encoder, path], check=True)
+    assert 2_500_000 < path.stat().st_size < 4_000_000
+    return path
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "ogg"])
+def test_a_recording_becomes_24_khz_mono(kind: str, uploads: Path, accept: Intake) -> None:
+    """The engine gets one shape, whatever the client's microphone made."""
+    taken = accept(recording(uploads / f"voice.{kind}", channels=2, rate=44_100))
+    with wave.open(str(taken.path)) as made:
+        shape = (made.getnchannels(), made.getframerate(), made.getsampwidth())
+    assert shape == (1, references.SAMPLE_RATE, 2)
+    assert taken.seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_the_same_content_has_the_same_path(uploads: Path, accept: Intake) -> None:
+    """A recording that came before is not decoded again; another content is another file."""
+    first = accept(recording(uploads / "a.wav"))
+    made = first.path.stat().st_ino
+    again = accept(recording(uploads / "b.wav"))
+    other = accept(recording(uploads / "a.wav", seconds=3.0))
+    assert again == first
+    assert again.path.stat().st_ino == made
+    assert other.path != first.path
+
+
+def test_names_mean_nothing(uploads: Path, accept: Intake) -> None:
+    """Options, quotes, line ends and another container's ending in a name change nothing."""
+    for name in ("-version.wav", "-i", "a;rm -rf ~", "a'b\"c\n.wav", "é汉.ogg", "%d.wav", "a.m3u8"):
+        plain = recording(uploads / "plain.wav")
+        assert accept(plain.rename(uploads / name)).seconds == pytest.approx(2.0, abs=0.01)
+
+
+def refused(path: Path, accept: Intake) -> errors.ReferenceRefused:
+    with pytest.raises(errors.ReferenceRefused) as raised:
+        accept(path)
+    return raised.value
+
+
+def test_an_empty_file_is_refused(uploads: Path, accept: Intake) -> None:
+    """It says that the file is empty, in both languages."""
+    (uploads / "voice.wav").touch()
+    error = refused(uploads / "voice.wav", accept)
+    assert "empty" in error.message()
+    assert "空" in error.message("zh")
+
+
+def test_a_file_beyond_the_limit_is_refused(uploads: Path, tmp_path: Path) -> None:
+    """Larger uploads are not even read."""
+    path = recording(uploads / "voice.wav")
+    with pytest.raises(errors.ReferenceRefused, match=r"larger than 0\.001 MB"):
+        references.accept(path, tmp_path, within=uploads, max_bytes=1_000)
+
+
+def no_audio(folder: Path) -> dict[str, Path]:
+    """Files that are no recordings, whatever they call themselves."""
+    whole = recording(folder / "whole.wav")
+    contents = {
+        "text.wav": b"this is no audio at all" * 100,
+        "noise.mp3": np.random.default_rng(1).bytes(50_000),
+        "header_only.wav": whole.read_bytes()[:44],
+        "cut_header.flac": b"fLaC\0\0",
+        "playlist.wav": b"#EXTM3U\n#EXTINF:2,\nwhole.wav\n#EXT-X-ENDLIST\n",
+        "concat.wav": b"ffconcat version 1.0\nfile whole.wav\n",
+        "session.wav": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
+        "picture.wav": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: folder / name for name in contents}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text.wav",
+        "noise.mp3",
+        "header_only.wav",
+        "cut_header.flac",
+        "playlist.wav",
+        "concat.wav",
+        "session.wav",
+        "picture.wav",
+    ],
+)
+def test_what_is_no_recording_is_refused(
+    name: str, uploads: Path, accept: Intake, tmp_path: Path
+) -> None:
+    """No playlist, list of files or broken header is followed, and nothing half done stays."""
+    began = time.perf_counter()
+    refused(no_audio(uploads)[name], accept)
+    assert time.perf_counter() - began < 2
+    assert list((tmp_path / "references").glob("*.part")) == []
+
+
+def test_a_video_without_sound_is_refused(uploads: Path, accept: Intake) -> None:
+    """A picture track alone is no recording."""
+    path = uploads / "video.mp4"
+    picture = ["-f", "lavfi", "-i", "color=s=16x16:d=1", "-c:v", "mpeg4"]
+    subprocess.run(["ffmpeg", "-v", "error", *picture, path], check=True)
+    refused(path, accept)
+
+
+def test_too_little_sound_is_refused(uploads: Path, accept: Intake) -> None:
+    """It says how much there is and how much is needed, each time it comes."""
+    for _ in range(2):
+        error = refused(recording(uploads / "click.wav", seconds=0.05), accept)
+        assert "0.05 s" in error.message()
+        assert "0.5 s" in error.message()
+
+
+def not_uploaded(uploads: Path, outside: Path) -> dict[str, Path]:
+    """Paths that no upload has."""
+    os.mkfifo(uploads / "pipe.wav")
+    (uploads / "link.wav").symlink_to(outside)
+    (uploads / "folder.wav").mkdir()
+    (uploads / "linked").symlink_to(outside.parent)
+    return {
+        "outside": outside,
+        "dots": uploads / ".." / outside.name,
+        "passwd": Path("/etc/passwd"),
+        "device": Path("/dev/zero"),
+        "absent": uploads / "absent.wav",
+        "pipe": uploads / "pipe.wav",
+        "link": uploads / "link.wav",
+        "folder": uploads / "folder.wav",
+        "linked folder": uploads / "linked" / outside.name,
+        "nul": uploads / "a\0b",
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "outside",
+        "dots",
+        "passwd",
+        "device",
+        "absent",
+        "pipe",
+        "link",
+        "folder",
+        "linked folder",
+        "nul",
+    ],
+)
+def test_only_what_was_uploaded_is_opened(
+    kind: str, uploads: Path, accept: Intake, tmp_path: Path
+) -> None:
+    """A guessed path, a link or a pipe is refused at once, with the same words for each."""
+    outside = recording(tmp_path / "secret.wav")
+    error = refused(not_uploaded(uploads, outside)[kind], accept)
+    assert error.details["reason"] == "it was not uploaded."
+
+
+def test_two_hours_in_3_mb_cost_no_more_than_their_beginning(
+    two_hours: Path, tmp_path: Path
+) -> None:
+    """What unpacks to a gigabyte is cut while it is decoded."""
+    before = psutil.Process().memory_info().rss
+    began = time.perf_counter()
+    taken = references.accept(
+        two_hours, tmp_path / "references", within=two_hours.parent, max_bytes=MAX_BYTES
+    )
+    assert time.perf_counter() - began < 3
+    assert psutil.Process().memory_info().rss - before < 50_000_000
+    assert taken.seconds == references.MAX_SECONDS
+    assert taken.path.stat().st_size < 1_000_000
+
+
+def test_a_header_that_lies_about_its_rate_hides_no_length(uploads: Path, accept: Intake) -> None:
+    """A recording that claims to be slower, and so eight times as long, is cut like any other."""
+    path = recording(uploads / "slow.wav", seconds=4.0)
+    content = bytearray(path.read_bytes())
+    content[24:28] = (RATE // 8).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert accept(path).seconds == references.MAX_SECONDS
+
+
+def test_the_same_recording_twice_at_once_is_taken_twice(uploads: Path, accept: Intake) -> None:
+    """Requests that bring the same new recording at once do not spoil it for each other."""
+    path = recording(uploads / "voice.wav", seconds=10.0)
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(accept, [path] * 4))
+    assert {reference.seconds for reference in taken} == {10.0}
+
+
+def test_a_copy_that_is_used_again_counts_as_new(uploads: Path, accept: Intake) -> None:
+    """The sweep goes by the last use, or it would take a recording from a request that has it."""
+    path = recording(uploads / "voice.wav")
+    os.utime(accept(path).path, (0, 0))
+    assert accept(path).path.stat().st_mtime > 0
+
+
+def test_no_metadata_is_carried_over(uploads: Path, accept: Intake) -> None:
+    """Names and places in a recording's tags do not reach the engine's copy."""
+    path = uploads / "voice.flac"
+    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+        file.comment = file.artist = "canary-of-a-person"
+        file.write(np.zeros(RATE, np.int16))
+    assert b"canary" not in accept(path).path.read_bytes()
+
+
+def test_without_ffmpeg_the_fault_is_the_services(
+    uploads: Path, accept: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing program is not blamed on the recording."""
+    path = recording(uploads / "voice.wav")
+    monkeypatch.setenv("PATH", str(uploads))
+    with pytest.raises(errors.NotReady, match="ffmpeg"):
+        accept(path)

@@ -1,0 +1,541 @@
+"""Promises of the pool, with real worker processes: order, bounds, a way back from any fault."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from indextts_app import errors
+from indextts_app.engines.base import Task
+from indextts_app.workers import pool as pool_module
+from indextts_app.workers import worker as worker_module
+from indextts_app.workers.pool import WorkerPool
+from indextts_app.workers.worker import EngineSpec, Silence
+
+if TYPE_CHECKING:
+    from conftest import LogReader
+
+pytestmark = pytest.mark.anyio
+
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+DRILL = EngineSpec("drill", {"seconds": 0.005, "slow_seconds": 0.3}, start_seconds=10)
+SLOWER = replace(DRILL, options={"seconds": 0.005, "slow_seconds": 60.0})
+
+
+@dataclass
+class Ear(Silence):
+    """Remembers what it hears."""
+
+    positions: list[int] = field(default_factory=list)
+    workers: list[str] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
+
+    def waiting(self, ahead: int) -> None:
+        self.positions.append(ahead)
+
+    def taken(self, worker: str) -> None:
+        self.workers.append(worker)
+
+    def stage(self, name: str) -> None:
+        self.stages.append(name)
+
+    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Any]) -> None:
+        self.measures.update(stages)
+
+
+def task(speaker: str = "steady", *, text: str = "hello", name: str = "1") -> Task:
+    return Task(request_id=name, text=text, speaker=speaker, emotion="neutral", speed=1.0)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults are answered as ever, only sooner."""
+    monkeypatch.setattr(pool_module, "BACKOFF_SECONDS", (0.0, 0.01, 0.02))
+    monkeypatch.setattr(worker_module, "SETTLE_SECONDS", 0.1)
+
+
+@pytest.fixture
+def log(
+    tmp_path: Path, logging_to: Callable[[Path], Any], log_reader: Callable[[Path], LogReader]
+) -> Any:
+    """What the pool logs."""
+    with logging_to(tmp_path / "logs"):
+        yield log_reader(tmp_path / "logs")
+
+
+@pytest.fixture
+def pools(log: LogReader, until: Until) -> Callable[..., Any]:
+    """`async with pools(spec, size=1, max_queue=10) as pool:`, its workers ready."""
+
+    @asynccontextmanager
+    async def pools(
+        spec: EngineSpec = DRILL,
+        *,
+        ready: bool = True,
+        size: int = 1,
+        max_queue: int = 10,
+        **more: Any,
+    ) -> AsyncIterator[WorkerPool]:
+        pool = WorkerPool(spec, size=size, max_queue=max_queue, **more)
+        pool.start()
+        try:
+            if ready:
+                await until(lambda: pool.ready_workers == size)
+            yield pool
+        finally:
+            await pool.stop(0)
+
+    return pools
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., EngineSpec]:
+    """A spec whose workers run an engine that the test writes, by a Python that knows it."""
+
+    def own(source: str, **options: float) -> EngineSpec:
+        (tmp_path / "own_engine.py").write_text(source)
+        knows = "; ".join(
+            (
+                f"import sys; sys.path.insert(0, {str(tmp_path)!r})",
+                "from indextts_app import engines",
+                "engines._WHERE['own'] = ('own_engine', 'Own')",
+                "from indextts_app.workers import child",
+                "child.main()",
+            )
+        )
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} -c "{knows}" "$@"\n')
+        python.chmod(0o700)
+        return EngineSpec("own", options, python=python, start_seconds=10)
+
+    return own
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+async def test_a_task_becomes_sound(pools: Any) -> None:
+    """The delivery has the samples; the listener has heard every stage and its time."""
+    ear = Ear()
+    async with pools() as pool:
+        delivery = await pool.run(task(), ear)
+    assert delivery.samples.any()
+    assert delivery.sample_rate == 22_050
+    stages = ["text_prep", "speaker_enc", "acoustic", "vocoder", "post"]
+    assert ear.stages == list(ear.measures) == stages
+    assert ear.positions == []
+
+
+async def test_first_come_first_served_and_everyone_knows_the_place(pools: Any) -> None:
+    """Tasks run in the order in which they came, and hear how many are still ahead."""
+    ears = [Ear() for _ in range(4)]
+    order: list[int] = []
+
+    async def run(pool: WorkerPool, number: int) -> None:
+        await pool.run(task("steady" if number else "slow"), ears[number])
+        order.append(number)
+
+    async with pools() as pool, asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(run(pool, number))
+    assert order == [0, 1, 2, 3]
+    assert [ear.positions[0] for ear in ears[1:]] == [0, 1, 2]
+    assert [sorted(set(ear.positions), reverse=True) for ear in ears[1:]] == [
+        [0],
+        [1, 0],
+        [2, 1, 0],
+    ]
+
+
+async def test_two_workers_work_at_once(pools: Any) -> None:
+    """Each task has a worker of its own as long as there are workers."""
+    ears = [Ear(), Ear()]
+    async with pools(size=2) as pool:
+        both = asyncio.gather(*(pool.run(task("slow"), ear) for ear in ears))
+        await asyncio.sleep(0.05)
+        assert (pool.busy, pool.waiting) == (2, 0)
+        await both
+    assert ears[0].workers != ears[1].workers
+
+
+async def test_the_queue_is_bounded(pools: Any, until: Until) -> None:
+    """One more than may wait is told so at once, and those who wait are served all the same."""
+    async with pools(max_queue=2) as pool:
+        taken = [asyncio.create_task(pool.run(task("slow"))) for _ in range(3)]
+        await until(lambda: pool.waiting == 2)
+        with pytest.raises(errors.QueueFull) as raised:
+            await pool.run(task())
+        assert raised.value.details == {"waiting": 2}
+        assert all(delivery.samples.any() for delivery in await asyncio.gather(*taken))
+
+
+async def test_one_who_leaves_the_queue_makes_room(pools: Any, until: Until) -> None:
+    """A task that is cancelled while it waits never reaches the engine; the others move up."""
+    left, last = Ear(), Ear()
+    async with pools() as pool:
+        first = asyncio.create_task(pool.run(task("slow")))
+        leaves = asyncio.create_task(pool.run(task(), left))
+        stays = asyncio.create_task(pool.run(task(), last))
+        await until(lambda: pool.waiting == 2)
+        leaves.cancel()
+        await until(lambda: pool.waiting == 1)
+        await asyncio.gather(first, stays)
+        assert (pool.busy, pool.waiting) == (0, 0)
+    assert leaves.cancelled()
+    assert left.workers == []
+    assert last.positions[:2] == [1, 0]
+
+
+async def test_a_worker_whose_task_was_cancelled_takes_the_next(pools: Any, until: Until) -> None:
+    """The engine stops, and the same process goes on with the next task."""
+    async with pools(SLOWER) as pool:
+        pids = pool.pids()
+        ear = Ear()
+        given_up = asyncio.create_task(pool.run(task("slow"), ear))
+        await until(lambda: "acoustic" in ear.stages)
+        given_up.cancel()
+        assert (await pool.run(task())).samples.any()
+        assert pool.pids() == pids
+    assert given_up.cancelled()
+
+
+async def test_a_worker_that_does_not_stop_is_replaced(pools: Any, until: Until) -> None:
+    """An engine that hangs is killed with its process; the next task has a new one."""
+    restarts: list[str] = []
+    async with pools(on_restart=restarts.append) as pool:
+        (hung,) = pool.pids().values()
+        ear = Ear()
+        given_up = asyncio.create_task(pool.run(task("hang"), ear))
+        await until(lambda: "acoustic" in ear.stages)
+        given_up.cancel()
+        assert (await pool.run(task())).samples.any()
+        assert hung not in pool.pids().values()
+        assert is_gone(hung)
+    assert restarts == ["hung"]
+
+
+async def test_a_crash_costs_one_request(pools: Any, log: LogReader) -> None:
+    """The task on the worker fails, the one behind it is done by the replacement."""
+    restarts: list[str] = []
+    async with pools(on_restart=restarts.append) as pool:
+        crashed, served = await asyncio.gather(
+            pool.run(task("crash")), pool.run(task()), return_exceptions=True
+        )
+    assert isinstance(crashed, errors.WorkerDied)
+    assert crashed.origin == "signal_9"
+    assert served.samples.any()
+    assert restarts == ["crashed"]
+    assert [line["reason"] for line in log.lines("worker.ended")] == ["signal_9"]
+
+
+async def test_a_worker_that_is_killed_while_idle_is_replaced(pools: Any, until: Until) -> None:
+    """Nobody has to notice: the next task finds a new worker."""
+    async with pools() as pool:
+        (killed,) = pool.pids().values()
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: killed not in pool.pids().values() and pool.ready_workers)
+        assert (await pool.run(task())).samples.any()
+
+
+@pytest.mark.parametrize(
+    ("speaker", "error"),
+    [("error", errors.EngineError), ("out_of_memory", errors.EngineOutOfMemory)],
+)
+async def test_an_engine_error_leaves_the_worker_alive(
+    speaker: str, error: type[errors.SynthesisFailed], pools: Any, log: LogReader
+) -> None:
+    """The caller gets an error of its own kind, the log the traceback, the next task its sound."""
+    ear = Ear()
+    async with pools() as pool:
+        pids = pool.pids()
+        with pytest.raises(error) as raised:
+            await pool.run(task(speaker, name="17"), ear)
+        assert (await pool.run(task())).samples.any()
+        assert pool.pids() == pids
+    assert "drill.py:_fail" in str(raised.value.origin)
+    assert ear.measures["acoustic"] > 0
+    (line,) = log.lines("worker.error", request_id="17")
+    assert "drill:" in line["traceback"]
+
+
+async def test_before_a_worker_is_ready_nothing_is_taken(pools: Any) -> None:
+    """A service that starts says that it starts."""
+    async with pools(ready=False) as pool:
+        with pytest.raises(errors.NotReady, match="loading"):
+            await pool.run(task())
+
+
+UNFIT = """
+from pathlib import Path
+from indextts_app.engines.base import EngineUnfit
+from indextts_app.engines.drill import DrillEngine
+folder = Path(__file__).parent
+class Own(DrillEngine):
+    def load(self):
+        with (folder / "starts").open("a") as file:
+            file.write(".")
+        if not (folder / "mended").exists():
+            raise EngineUnfit("the voice data is missing")
+        return super().load()
+"""
+
+
+async def test_an_unfit_engine_is_tried_again_ever_more_rarely(
+    pools: Any,
+    own: Callable[..., EngineSpec],
+    until: Until,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Requests are refused with the engine's own reason; attempts follow the back-off."""
+    monkeypatch.setattr(pool_module, "BACKOFF_SECONDS", (0.0, 0.05, 60.0))
+    starts = tmp_path / "starts"
+    async with pools(own(UNFIT), ready=False) as pool:
+        await until(lambda: starts.exists() and len(starts.read_text()) == 2)
+        await until(lambda: "missing" in (pool.unavailable or ""))
+        with pytest.raises(errors.NotReady, match="the voice data is missing"):
+            await pool.run(task())
+        await asyncio.sleep(0.2)
+        assert len(starts.read_text()) == 2
+
+
+async def test_an_unfit_engine_that_was_mended_serves(
+    pools: Any, own: Callable[..., EngineSpec], until: Until, tmp_path: Path
+) -> None:
+    """Nobody has to restart the service once the cause is gone."""
+    async with pools(own(UNFIT), ready=False) as pool:
+        await until(lambda: "missing" in (pool.unavailable or ""))
+        (tmp_path / "mended").touch()
+        await until(lambda: pool.ready_workers)
+        assert pool.unavailable is None
+        assert (await pool.run(task())).samples.any()
+
+
+async def test_a_worker_that_stays_away_is_not_waited_for(
+    pools: Any, own: Callable[..., EngineSpec], until: Until, tmp_path: Path
+) -> None:
+    """Whoever waits when the replacement turns out unfit is told so, instead of the deadline."""
+    (tmp_path / "mended").touch()
+    async with pools(own(UNFIT)) as pool:
+        (tmp_path / "mended").unlink()
+        crashed, waited = await asyncio.gather(
+            pool.run(task("crash")), pool.run(task()), return_exceptions=True
+        )
+    assert isinstance(crashed, errors.WorkerDied)
+    assert isinstance(waited, errors.NotReady)
+
+
+SILENT = """
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def synthesize(self, job):
+        job.audio(__import__("numpy").zeros(100, "int16"))
+"""
+STUCK = """
+import time
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def load(self):
+        time.sleep(3600)
+"""
+BROKEN = """
+raise ImportError("no such library")
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "start_seconds", "reason"),
+    [
+        (SILENT, 10, "self-test came out silent"),
+        (STUCK, 0.3, "did not load within"),
+        (BROKEN, 10, "exit_1"),
+    ],
+    ids=["silent", "stuck", "broken"],
+)
+async def test_a_worker_that_cannot_speak_never_serves(
+    source: str,
+    start_seconds: float,
+    reason: str,
+    pools: Any,
+    own: Callable[..., EngineSpec],
+    until: Until,
+) -> None:
+    """Silent, stuck or broken: it counts as unfit, and its process is ended."""
+    spec = replace(own(source), start_seconds=start_seconds)
+    async with pools(spec, ready=False) as pool:
+        await until(lambda: reason in (pool.unavailable or ""))
+        assert pool.ready_workers == 0
+    await until(lambda: not psutil.Process().children(recursive=True))
+
+
+async def test_an_interpreter_that_is_not_there_is_named(pools: Any, until: Until) -> None:
+    """The operator reads which setting is wrong."""
+    spec = replace(DRILL, python=Path("/nowhere/python"))
+    async with pools(spec, ready=False) as pool:
+        await until(lambda: "/nowhere/python cannot be run" in (pool.unavailable or ""))
+
+
+CHATTY = """
+import sys
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def load(self):
+        print("loading the model")
+        return super().load()
+    def synthesize(self, job):
+        print("saying", job.task.text)
+        print("x" * 20_000)
+        super().synthesize(job)
+        for number in range(2_000):
+            print("line", number, job.task.text, file=sys.stderr)
+"""
+
+
+async def test_what_an_engine_prints_is_logged_without_the_text(
+    pools: Any, own: Callable[..., EngineSpec], until: Until, log: LogReader
+) -> None:
+    """
+    Each printed line is a line with the request_id, and none repeats the user's text, though the
+    last ones are read when the request is over.
+    """
+    texts = ["my account number is a secret", "nobody may know of this letter"]
+    async with pools(own(CHATTY)) as pool:
+        await pool.run(task(text=texts[0], name="17"))
+        await until(lambda: log.text().count("line 1999 ") == 2)
+        printed = log.lines("worker.output", request_id="17")
+        await pool.run(task(text=texts[1], name="18"))
+        await pool.run(task(name="19"))
+        await until(lambda: log.text().count("line 1999 ") == 4)
+    assert log.lines("worker.output", message="loading the model")
+    assert len([line for line in printed if line["message"].startswith("line")]) == 2_000
+    assert [line for line in printed if line["message"].startswith("saying")]
+    assert not [text for text in texts if text in log.text()]
+
+
+BABBLING = """
+import os, sys
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def synthesize(self, job):
+        if job.task.speaker == "slow":
+            os.write(int(sys.argv[3]), b"this is no message of the protocol")
+        super().synthesize(job)
+"""
+
+
+async def test_a_worker_that_breaks_the_protocol_is_replaced(
+    pools: Any, own: Callable[..., EngineSpec]
+) -> None:
+    """Bytes that are no message end the worker and not the service."""
+    async with pools(own(BABBLING, slow_seconds=60.0)) as pool:
+        with pytest.raises(errors.WorkerDied):
+            await pool.run(task("slow"))
+        assert (await pool.run(task())).samples.any()
+
+
+PICKY = """
+from indextts_app.engines.base import ReferenceUnusable, Translated
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def synthesize(self, job):
+        if job.task.speaker == "slow":
+            raise ReferenceUnusable(Translated("it holds no speech.", "没有语音。"))
+        super().synthesize(job)
+"""
+
+
+async def test_a_reference_that_the_engine_cannot_use_is_the_clients(
+    pools: Any, own: Callable[..., EngineSpec]
+) -> None:
+    """The engine's word about a recording is a refusal and no failure of the service."""
+    async with pools(own(PICKY)) as pool:
+        with pytest.raises(errors.ReferenceRefused, match="no speech") as raised:
+            await pool.run(task("slow"))
+    assert "没有语音" in raised.value.message("zh")
+
+
+async def test_stopping_lets_the_running_task_finish(pools: Any, until: Until) -> None:
+    """Who has a worker gets an answer, who waits or comes is told that the service stops."""
+    async with pools() as pool:
+        pids = pool.pids().values()
+        runs = asyncio.create_task(pool.run(task("slow")))
+        waits = asyncio.create_task(pool.run(task()))
+        await until(lambda: pool.waiting == 1)
+        stops = asyncio.create_task(pool.stop(5))
+        await asyncio.sleep(0)
+        with pytest.raises(errors.NotReady, match="shutting down"):
+            await pool.run(task())
+        with pytest.raises(errors.NotReady, match="shutting down"):
+            await waits
+        assert (await runs).samples.any()
+        assert await stops == 0
+    assert all(map(is_gone, pids))
+
+
+async def test_stopping_does_not_wait_beyond_the_grace(pools: Any, until: Until) -> None:
+    """A task that takes longer is given up, counted, and told that its worker is gone."""
+    async with pools(SLOWER) as pool:
+        runs = asyncio.create_task(pool.run(task("slow")))
+        await until(lambda: pool.busy == 1)
+        assert await pool.stop(0.05) == 1
+        with pytest.raises(errors.WorkerDied):
+            await runs
+
+
+async def test_stopping_while_workers_start_leaves_none_behind(
+    pools: Any, until: Until, log: LogReader
+) -> None:
+    """A service that is ended at once ends its half-started workers as well."""
+    async with pools(size=2, ready=False):
+        await until(lambda: len(psutil.Process().children()) == 2)
+    await until(lambda: not psutil.Process().children())
+
+
+SERVICE = """
+import asyncio
+from indextts_app.engines.base import Task
+from indextts_app.workers.pool import WorkerPool
+from indextts_app.workers.worker import EngineSpec
+async def main():
+    pool = WorkerPool(EngineSpec("drill"), size=2, max_queue=1)
+    pool.start()
+    while pool.ready_workers < 2:
+        await asyncio.sleep(0.01)
+    print("pids", *pool.pids().values(), flush=True)
+    await pool.run(Task("1", "hello", "hang", "neutral", 1.0))
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_service_leaves_no_worker_behind(until: Until) -> None:
+    """Workers end with their channel, the idle one and the one that hangs."""
+    with subprocess.Popen(  # noqa: ASYNC220  # a process to be killed, not to be waited for
+        [sys.executable, "-c", SERVICE],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=worker_module.ROOT,
+    ) as service:
+        assert service.stdout
+        told = next(line for line in service.stdout if line.startswith("pids"))
+        pids = [int(pid) for pid in told.split()[1:]]
+        assert len(pids) == 2
+        service.kill()
+    await until(lambda: all(map(is_gone, pids)))
