@@ -103,7 +103,7 @@ class EdgeMiddleware:
 
         try:
             await self._app(scope, receive_within_limit, send_unless_overruled)
-        except Exception as error:  # noqa: BLE001  # the edge: every request gets an answer
+        except Exception as error:  # the edge: every request gets an answer
             answer = too_large or error
             if not isinstance(answer, errors.ServiceError):
                 log.error("http.unexpected", path=scope["path"][:200], exc_info=error)

@@ -11,6 +11,8 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   │   └── ReferenceRefused the recording is no audio, too short, not yours …
     │   ├── Forbidden            403  for operators only
     │   ├── UnknownRequest       404  no such request_id
+    │   ├── UnknownPath          404  nothing is served there
+    │   ├── MalformedId          422  not a request_id at all
     │   ├── QueueFull            503  try again in a moment
     │   └── NotReady             503  no worker can take it, starting or shutting down
     ├── DeadlineExceeded         504  took longer than it may
@@ -180,6 +182,15 @@ class UnknownRequest(Rejected):
     http_status = 404
     en = "{reason}"
     zh = "{reason_zh}"
+
+
+class UnknownPath(Rejected):
+    """A path that nothing is served at."""
+
+    code = "not_found"
+    http_status = 404
+    en = "There is nothing here. The API is described at /docs."
+    zh = "此处没有内容，接口说明见 /docs。"
 
 
 class MalformedId(Rejected):

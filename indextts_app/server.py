@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import structlog
 import uvicorn
@@ -146,8 +147,10 @@ def run(settings: Settings) -> None:
     Serve until a signal ends it.
 
     Raises:
-        SettingsError: the port or the log folder is in use, or cannot be used.
+        SettingsError: the port, the log folder or the output folder is in use, or cannot be used.
     """
+    _writable(settings.log_dir, "INDEXTTS_LOG_DIR")
+    _writable(settings.output_dir, "INDEXTTS_OUTPUT_DIR")
     with _listening(settings) as listener, _only_writer(settings.log_dir):
         lines = logs.set_up(
             settings.log_dir,
@@ -157,6 +160,9 @@ def run(settings: Settings) -> None:
         )
         try:
             _serve(settings, listener)
+        except Exception as error:  # an edge: why the service ended belongs in its log
+            log.critical("service.failed", exc_info=error)
+            raise SystemExit(1) from None
         finally:
             lines.close()
 
@@ -201,16 +207,25 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
+def _writable(folder: Path, setting: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise _cannot_write(folder, setting, error) from None
+
+
+def _cannot_write(folder: Path, setting: str, error: OSError) -> SettingsError:
+    return SettingsError(f"Cannot write to the folder {folder} ({error.strerror}): set {setting}.")
+
+
 @contextmanager
 def _only_writer(folder: Path) -> Iterator[None]:
     """Two services in one log folder would declare each other's requests lost."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise SettingsError(
-            f"Cannot write to the log folder {folder} ({error.strerror}): set INDEXTTS_LOG_DIR."
-        ) from None
+        raise _cannot_write(folder, "INDEXTTS_LOG_DIR", error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

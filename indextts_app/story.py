@@ -78,6 +78,7 @@ ADVICE = {
         "请录制 2 到 15 秒清晰语音，保存为 WAV 后上传。",
     ),
     "forbidden": Translated("Ask an operator.", "请联系运维人员。"),
+    "not_found": Translated("Check the address.", "请核对地址。"),
     "unknown_request": Translated("Check the id.", "请核对编号。"),
     "malformed_request_id": Translated("Check the id.", "请核对编号。"),
     "queue_full": Translated(

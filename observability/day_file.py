@@ -38,7 +38,7 @@ def day_files(folder: Path) -> list[tuple[date, Path]]:
         names = list(folder.iterdir())
     except OSError:
         return []
-    dated = [(found, path) for path in names if (found := day_of(path))]
+    dated = [(found, path) for path in names if (found := day_of(path)) and path.is_file()]
     return [(day, path) for (day, _part), path in sorted(dated)]
 
 

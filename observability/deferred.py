@@ -1,8 +1,8 @@
 """
 Work that the finished event waits for and the caller does not.
 
-A few threads behind a bounded backlog: a burst can delay finished lines by seconds, never the
-answers, and memory stays bounded. What the backlog refuses is told so and runs its short path.
+A few threads behind a backlog that is bounded in length and in time: a burst can delay finished
+lines by seconds, never the answers. What has no room, or waited too long, runs its short path.
 """
 
 from __future__ import annotations
@@ -19,14 +19,23 @@ Work = Callable[[bool], None]
 
 BACKLOG = 256
 THREADS = 2
+PATIENCE_SECONDS = 10.0
+"""Longer than this no finished line waits for its turn: a crash would make it a lost one."""
 
 
 class Deferred:
     """Runs each submitted work exactly once, in the background where there is room."""
 
-    def __init__(self, *, threads: int = THREADS, backlog: int = BACKLOG) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = THREADS,
+        backlog: int = BACKLOG,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self._threads = threads
-        self._queue: queue.Queue[Work] = queue.Queue(backlog)
+        self._patience_seconds = patience_seconds
+        self._queue: queue.Queue[tuple[Work, float]] = queue.Queue(backlog)
         self._started = False
         self._closing = False
         self._unfinished = 0
@@ -39,7 +48,7 @@ class Deferred:
                 self._start()
             self._unfinished += 1
         try:
-            self._queue.put_nowait(work)
+            self._queue.put_nowait((work, time.monotonic()))
         except queue.Full:
             self._run(work, whole=False)
 
@@ -63,7 +72,9 @@ class Deferred:
 
     def _serve(self) -> None:
         while True:
-            self._run(self._queue.get(), whole=not self._closing)
+            work, submitted = self._queue.get()
+            late = time.monotonic() - submitted > self._patience_seconds
+            self._run(work, whole=not (late or self._closing))
 
     def _run(self, work: Work, *, whole: bool) -> None:
         try:

@@ -123,7 +123,7 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
-        self._build = Info("indextts_build", "What is running.", registry=registry)
+        self._build: Info | None = None
         registry.register(LossCollector())
 
     def started(self, event: Event) -> None:
@@ -165,6 +165,9 @@ class Metrics:
 
     def build_info(self, **versions: str) -> None:
         """Say what is running: version, engine, engine_version, model_version."""
+        # Made here: before the versions are known there is nothing to say.
+        if self._build is None:
+            self._build = Info("indextts_build", "What is running.", registry=self.registry)
         self._build.info({**versions, "python": platform.python_version()})
 
     def text(self) -> bytes:

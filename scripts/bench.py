@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -69,13 +70,14 @@ class Bare:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._questions: IO[str] = self._process.stdin  # type: ignore[assignment]
+        self._answers: IO[str] = self._process.stdout  # type: ignore[assignment]
         self._answer()
 
     def speak(self, text: str) -> float:
         """Seconds of one call, measured inside the process."""
-        assert self._process.stdin
-        self._process.stdin.write(f"{text}\n")
-        self._process.stdin.flush()
+        self._questions.write(f"{text}\n")
+        self._questions.flush()
         return float(self._answer())
 
     def close(self) -> None:
@@ -84,8 +86,7 @@ class Bare:
         self._process.wait()
 
     def _answer(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
+        return self._answers.readline()
 
 
 @contextmanager
@@ -307,10 +308,11 @@ def main() -> None:
         }
         if unknown := set(asked.parts) - set(parts):
             parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(parts)}")
+        machine = f"{os.cpu_count()} cores {platform.machine()}"
+        python = f"Python {platform.python_version()}"
         lines = [
             "# Benchmarks\n",
-            f"`scripts/bench.py`, {time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} cores, {platform.machine()}, espeak engine.\n",
+            f"`scripts/bench.py`, {time.strftime('%Y-%m-%d')}, {machine}, {python}, espeak.\n",
         ]
         print(*lines, sep="\n", flush=True)
         for part in asked.parts or parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import locale
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -26,12 +26,14 @@ HEADS = {
 
 
 def main() -> int:
-    """Exit status 0 with a story, 1 without one, 2 for an id that is none."""
+    """Exit status 0 with a story, 1 without one, 2 for an id or a setting that is none."""
     asked = _arguments()
-    folder = asked.log_dir or settings.load().log_dir
     try:
+        folder = asked.log_dir or settings.load().log_dir
         wanted = _wanted(asked.id_or_file)
         lines = FileLogStore(folder).lines_of(wanted)
+    except settings.SettingsError as error:
+        return _complain(str(error), 2)
     except request_id.MalformedRequestId as error:
         return _complain(getattr(error, asked.language), 2)
     except Missing as missing:
@@ -54,12 +56,14 @@ def _arguments() -> argparse.Namespace:
 
 
 def _language() -> str:
-    return "zh" if (locale.setlocale(locale.LC_ALL, "") or "").startswith("zh") else "en"
+    """The terminal's language, whether or not that locale is installed."""
+    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return "zh" if next(filter(None, named), "").startswith("zh") else "en"
 
 
 def _wanted(id_or_file: str) -> str:
     path = Path(id_or_file)
-    if not path.is_file():
+    if not _is_file(path):
         return request_id.parse(id_or_file)
     found = request_id_of(path)
     if found is None:
@@ -68,6 +72,13 @@ def _wanted(id_or_file: str) -> str:
             zh=f"{path.name} 的标签中没有请求编号：不是本服务生成，或已被转码。",
         )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than any file's name
+        return False
 
 
 def _page(told: story.Story, language: str) -> Iterator[str]:

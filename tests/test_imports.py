@@ -20,6 +20,7 @@ SERVICE_ONLY = {"gradio", "fastapi", "starlette", "uvicorn", "pydantic", "struct
 
 MAY_CATCH_EVERYTHING = {
     "indextts_app/door.py": 1,
+    "indextts_app/server.py": 1,
     "indextts_app/workers/child.py": 1,
     "observability/deferred.py": 1,
     "observability/logs.py": 1,

@@ -8,8 +8,11 @@ from typing import Never
 import gradio as gr
 import gradio.processing_utils
 import gradio.routes
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 
+from indextts_app import errors
+from indextts_app.error_body import error_response
 from indextts_app.pages import texts
 from indextts_app.settings import Settings
 
@@ -43,6 +46,17 @@ def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> None:
     # Only launch() sets this, and without it Gradio skips its check that an input file was
     # uploaded: {"path": "/etc/passwd"} would be handed to the handler.
     page.has_launched = True
+    _answer_unknown_paths(app)
+
+
+def _answer_unknown_paths(app: FastAPI) -> None:
+    """A path that nobody serves ends up here, as the page is at `/`; it gets the API's answer."""
+
+    async def unknown(request: Request, _: Exception) -> JSONResponse:
+        return error_response(request.headers, errors.UnknownPath())
+
+    gradio_app = app.router.routes[-1].app  # type: ignore[attr-defined]
+    gradio_app.add_exception_handler(404, unknown)
 
 
 def _fetch_nothing() -> None:

@@ -38,10 +38,10 @@ def test_everything_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["7", "ｈｉ", "é", "a\tb\r\nc", "一" * LIMIT, "𠀀", "hello 👋", "x́"]
+    "text", ["7", "ｈｉ", "é", "a\tb\r\nc", "一" * LIMIT, "〇", "hello 👋", "x́"]
 )
 def test_a_text_that_can_be_spoken_is_taken(text: str) -> None:
-    """Digits, full width, accents, line ends, the longest text, rare characters, emoji beside."""
+    """Digits, full width, accents, line ends, the longest text, 〇, emoji beside words."""
     assert ask(text=text).text == text
 
 
@@ -63,6 +63,7 @@ def test_a_text_that_can_be_spoken_is_taken(text: str) -> None:
         ("مرحبا بالعالم", errors.ScriptNotSpoken),
         ("שלום hello", errors.ScriptNotSpoken),
         ("привет", errors.ScriptNotSpoken),
+        ("𠀀", errors.ScriptNotSpoken),
         (None, errors.InvalidField),
         (7, errors.InvalidField),
         (["hello"], errors.InvalidField),

@@ -60,6 +60,15 @@ def test_work_without_room_takes_its_short_path_at_once() -> None:
     assert len(running.runs) == len(waiting.runs) == len(refused.runs) == 1
 
 
+def test_work_that_waited_too_long_takes_its_short_path() -> None:
+    """No finished line waits for its turn longer than the patience."""
+    deferred, running, late = Deferred(threads=1, patience_seconds=-1.0), Gate(), Gate()
+    deferred.submit(running)
+    deferred.submit(late)
+    assert deferred.drain(PATIENCE_SECONDS)
+    assert [whole for whole, _ in running.runs + late.runs] == [False, False]
+
+
 def test_work_that_raises_is_counted_and_the_next_one_runs() -> None:
     """The only thread survives the failure."""
 

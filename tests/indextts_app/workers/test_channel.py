@@ -17,7 +17,9 @@ def test_messages_arrive_in_order_and_unchanged() -> None:
         ({"kind": "audio"}, bytes(range(256)) * 300),
         ({}, b""),
     ]
-    stream = io.BytesIO(b"".join(channel.pack_head(head, len(body)) + body for head, body in messages))
+    stream = io.BytesIO(
+        b"".join(channel.pack_head(head, len(body)) + body for head, body in messages)
+    )
     assert [channel.read(stream) for _ in messages] == messages
 
 

@@ -1,0 +1,298 @@
+"""Promises of the whole service as a process: one that starts, serves, dies and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import LogReader
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).resolve().parents[2]
+
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running service, its log, and a client for it."""
+
+    process: subprocess.Popen[bytes]
+    log: LogReader
+    client: httpx.AsyncClient
+    folder: Path
+
+    def speak(self, **asked: Any) -> asyncio.Task[httpx.Response]:
+        """A request on its way."""
+        return asyncio.create_task(self.client.post("/tts", json={"text": "hello", **asked}))
+
+    async def ended(self) -> int:
+        """The exit status, once it has one."""
+        return await asyncio.to_thread(self.process.wait, START_SECONDS)
+
+
+def environment(folder: Path, **changes: str) -> dict[str, str]:
+    """A fast drill engine on a free port, every file below `folder`."""
+    inherited = {name: value for name, value in os.environ.items() if name[:9] != "INDEXTTS_"}
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "INDEXTTS_ENGINE": "drill",
+        "INDEXTTS_PORT": "0",
+        "INDEXTTS_LOG_DIR": str(folder / "logs"),
+        "INDEXTTS_OUTPUT_DIR": str(folder / "outputs"),
+        "INDEXTTS_DRILL_SECONDS": "0.005",
+        "INDEXTTS_DRILL_SLOW_SECONDS": "0.5",
+        **changes,
+    }
+
+
+def refusal(folder: Path, **changes: str) -> str:
+    """What a service that may not start says; it must be one line, and exit status 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "indextts_app"],
+        env=environment(folder, **changes),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("indextts: ")
+    return line
+
+
+@pytest.fixture(scope="session")
+def start(log_reader: Callable[[Path], LogReader]) -> Callable[..., Any]:
+    """`async with start(folder, **environment) as service:`, listening and with its worker up."""
+
+    @asynccontextmanager
+    async def start(
+        folder: Path, stdout: int | IO[bytes] | None = None, **changes: str
+    ) -> AsyncIterator[Process]:
+        log = log_reader(folder / "logs")
+        earlier = len(log.lines("service.listening")), len(log.lines("worker.ready"))
+        with (folder / "stdout").open("ab") as out, (folder / "stderr").open("ab") as err:
+            process = subprocess.Popen(  # noqa: ASYNC220  # it serves beside the test
+                [sys.executable, "-m", "indextts_app"],
+                env=environment(folder, **changes),
+                cwd=folder,
+                stdout=out if stdout is None else stdout,
+                stderr=err,
+            )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while (
+                    len(log.lines("service.listening")) == earlier[0]
+                    or len(log.lines("worker.ready")) == earlier[1]
+                ):
+                    assert process.poll() is None, (folder / "stderr").read_text()
+                    await asyncio.sleep(0.05)
+            url = log.lines("service.listening")[-1]["url"]
+            async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+                yield Process(process, log, client, folder)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+    return start
+
+
+@pytest.fixture(scope="module")
+async def served(start: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Process]:
+    """One service for the tests that leave it running."""
+    async with start(tmp_path_factory.mktemp("served")) as service:
+        yield service
+
+
+async def test_page_and_api_are_served_side_by_side(served: Process) -> None:
+    """The page at /, the API beside it, and a request is spoken."""
+    page = await served.client.get("/")
+    assert (page.status_code, page.headers["content-type"][:9]) == (200, "text/html")
+    assert (await served.client.get("/health")).json() == {"status": "healthy"}
+    assert (await served.client.get("/metrics")).text.startswith("# HELP")
+    answer = await served.speak()
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/wav")
+    assert (await served.log.finished(answer.headers["x-request-id"]))["version"]
+
+
+async def test_every_line_is_json_on_disk_and_on_stdout(served: Process, until: Any) -> None:
+    """The same lines in both places, nothing else among them, and nothing on stderr."""
+    await served.speak(speaker="error")
+    stdout = served.folder / "stdout"
+    await until(lambda: stdout.read_text() == served.log.text())
+    for line in served.log.text().splitlines():
+        fields = json.loads(line)
+        assert {"timestamp", "level", "event", "service", "version"} <= set(fields)
+    assert (served.folder / "stderr").read_text() == ""
+
+
+async def test_a_body_beyond_the_limit_is_answered_over_a_real_connection(
+    served: Process,
+) -> None:
+    """A client that sends too much reads the refusal."""
+    answer = await served.client.post("/tts", content=b"x" * 2_000_000)
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+
+async def test_a_closed_connection_cancels_its_request(served: Process, until: Any) -> None:
+    """A client that hangs up frees the worker."""
+    before = len(served.log.lines("synthesis.finished", status="cancelled"))
+    request = served.speak(speaker="hang")
+    await until(lambda: served.log.lines("synthesis.started", speaker="hang"))
+    request.cancel()
+    await until(
+        lambda: len(served.log.lines("synthesis.finished", status="cancelled")) == before + 1
+    )
+
+
+async def test_a_second_service_does_not_share_the_log(served: Process, tmp_path: Path) -> None:
+    """Two writers would declare each other's requests lost."""
+    told = refusal(tmp_path, INDEXTTS_LOG_DIR=str(served.folder / "logs"))
+    assert "INDEXTTS_LOG_DIR" in told
+
+
+async def test_a_port_that_is_taken_is_told(served: Process, tmp_path: Path) -> None:
+    """One line that names the address and the setting."""
+    port = str(served.client.base_url.port)
+    told = refusal(tmp_path, INDEXTTS_PORT=port)
+    assert f"127.0.0.1:{port}" in told
+    assert "INDEXTTS_PORT" in told
+
+
+def test_a_setting_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    """A mistyped knob is named."""
+    assert "INDEXTTS_PROT" in refusal(tmp_path, INDEXTTS_PROT="7860")
+
+
+@pytest.mark.parametrize("setting", ["INDEXTTS_LOG_DIR", "INDEXTTS_OUTPUT_DIR"])
+def test_a_folder_that_cannot_be_used_is_told(setting: str, tmp_path: Path) -> None:
+    """A file where a folder should be is named together with its setting."""
+    (tmp_path / "file").touch()
+    told = refusal(tmp_path, **{setting: str(tmp_path / "file" / "folder")})
+    assert setting in told
+    assert str(tmp_path / "file") in told
+
+
+def test_a_lock_that_cannot_be_taken_is_told(tmp_path: Path) -> None:
+    """What another user or a mishap left in the way of the lock is no traceback either."""
+    (tmp_path / "logs" / ".lock").mkdir(parents=True)
+    assert "INDEXTTS_LOG_DIR" in refusal(tmp_path)
+
+
+def test_a_start_that_fails_leaves_its_reason(tmp_path: Path) -> None:
+    """A fault that no setting explains is a line with its traceback, in the log and on stdout."""
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / ".hash_key").write_bytes(b"short")
+    done = subprocess.run(
+        [sys.executable, "-m", "indextts_app"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["event"], line["level"]) == ("service.failed", "critical")
+    assert "holds 5 bytes" in line["traceback"]
+    (file,) = (tmp_path / "logs").glob("*.jsonl")
+    assert file.read_bytes() == done.stdout
+
+
+async def test_what_a_killed_service_had_begun_is_declared_lost(
+    start: Any, tmp_path: Path, until: Any
+) -> None:
+    """After kill -9 and a restart, started = finished again, under the same request_id."""
+    async with start(tmp_path) as service:
+        request = service.speak(speaker="hang")
+        await until(lambda: service.log.lines("synthesis.started"))
+        workers = psutil.Process(service.process.pid).children(recursive=True)
+        partial = tmp_path / "outputs" / ".01K8.wav.part"
+        partial.touch()
+        service.process.kill()
+        with pytest.raises(httpx.HTTPError):
+            await request
+    (started,) = service.log.lines("synthesis.started")
+    assert not service.log.lines("synthesis.finished")
+    await until(lambda: not any(worker.is_running() for worker in workers))
+    async with start(tmp_path) as service:
+        finished = await service.log.finished(started["request_id"])
+        assert (finished["status"], finished["error_type"]) == ("lost", "process_died")
+        assert (finished["speaker"], finished["text_hash"]) == ("hang", started["text_hash"])
+        story = (await service.client.get(f"/requests/{started['request_id']}")).json()
+        assert story["status"] == "lost"
+        counted = 'indextts_requests_total{emotion="neutral",engine="drill",source="api"'
+        assert counted in (await service.client.get("/metrics")).text
+    (reconciled,) = service.log.lines("log.reconciled", requests_lost=1)
+    assert reconciled["partial_files_removed"] == 1
+    assert not partial.exists()
+
+
+async def test_a_running_request_is_finished_before_the_end(
+    start: Any, tmp_path: Path, until: Any
+) -> None:
+    """SIGTERM: the client gets its audio, the log its last lines, the shell status 0."""
+    async with start(tmp_path) as service:
+        request = service.speak(speaker="slow")
+        await until(lambda: service.log.lines("synthesis.started"))
+        service.process.send_signal(signal.SIGTERM)
+        answer = await request
+        assert answer.status_code == 200
+        assert await service.ended() == 0
+    finished = await service.log.finished(answer.headers["x-request-id"])
+    assert finished["status"] == "success"
+    (stopped,) = service.log.lines("service.stopped")
+    assert (stopped["requests_given_up"], stopped["events_written"]) == (0, True)
+    assert not [line for line in service.log.lines() if line["level"] in ("error", "critical")]
+
+
+async def test_a_request_beyond_the_grace_is_given_up(
+    start: Any, tmp_path: Path, until: Any
+) -> None:
+    """SIGTERM with a request that hangs: the end comes, and the request has its event."""
+    async with start(tmp_path, INDEXTTS_SHUTDOWN_SECONDS="0") as service:
+        request = service.speak(speaker="hang")
+        await until(lambda: service.log.lines("synthesis.started"))
+        service.process.send_signal(signal.SIGTERM)
+        assert await service.ended() == 0
+        await asyncio.gather(request, return_exceptions=True)
+    (started,) = service.log.lines("synthesis.started")
+    finished = await service.log.finished(started["request_id"])
+    assert finished["status"] == "cancelled"
+    assert service.log.lines("service.stopped")
+
+
+async def test_without_a_reader_of_stdout_it_serves_and_logs(start: Any, tmp_path: Path) -> None:
+    """A closed pipe costs the lines on it and nothing else; the loss is counted and told once."""
+    async with start(tmp_path, stdout=subprocess.PIPE) as service:
+        service.process.stdout.close()
+        for _ in range(3):
+            answer = await service.speak()
+            assert answer.status_code == 200
+            await service.log.finished(answer.headers["x-request-id"])
+        assert len(service.log.lines("log.sink_failing", sink="stdout")) == 1
+        metrics = (await service.client.get("/metrics")).text
+        (lost,) = [
+            line for line in metrics.splitlines() if 'lines_lost_total{sink="stdout"}' in line
+        ]
+        assert float(lost.split()[-1]) > 0
