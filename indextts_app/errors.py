@@ -7,6 +7,7 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   ├── TooLarge             413  more bytes than may be sent
     │   ├── InvalidField         422  a field that does not fit
     │   │   ├── TextEmpty, TextTooLong, TextUnreadable, TextNotSpeakable, ScriptNotSpoken
+    │   │   ├── SpeedOutOfRange
     │   │   ├── UnknownChoice    speaker, emotion or format that does not exist
     │   │   └── ReferenceRefused the recording is no audio, too short, not yours …
     │   ├── Forbidden            403  for operators only
@@ -125,6 +126,14 @@ class ScriptNotSpoken(InvalidField):
     code = "script_not_spoken"
     en = "The engine '{engine}' cannot read {scripts} letters. It reads: {spoken}."
     zh = "引擎“{engine}”不能朗读 {scripts} 文字，可朗读：{spoken}。"
+
+
+class SpeedOutOfRange(InvalidField):
+    """A pace that is no number, or outside what can be spoken."""
+
+    code = "speed_out_of_range"
+    en = "The speed must be a number from {lowest} to {highest}, 1.0 being the speaker's own."
+    zh = "speed 须为 {lowest} 到 {highest} 之间的数，1.0 为发音人本来的语速。"
 
 
 class UnknownChoice(InvalidField):

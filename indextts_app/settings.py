@@ -92,7 +92,8 @@ def load() -> Settings:
         SettingsError: an `INDEXTTS_*` name that does not exist, or a value that does not fit.
     """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    given = [*os.environ, *dotenv_values(ENV_FILE)]
+    # In upper case, because lower-case names are taken as well.
+    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
     unknown = sorted({name for name in given if name.startswith(PREFIX)} - known)
     if unknown:
         raise SettingsError(

@@ -21,7 +21,10 @@ STATUS = {
         "Refused at the door, the engine was not asked.", "入口即被拒，未合成。"
     ),
     "timeout": Translated("Stopped because it took too long.", "耗时过长，已停止。"),
-    "cancelled": Translated("Given up by the user before it was done.", "用户中途取消。"),
+    "cancelled": Translated(
+        "Given up before it was done: the user left, or the service was stopping.",
+        "中途取消：用户离开，或服务正在停止。",
+    ),
     "lost": Translated("The service died while working on it.", "服务在处理中途退出。"),
     "running": Translated("Not finished: it still runs.", "尚未结束，仍在处理。"),
 }
@@ -57,6 +60,7 @@ ADVICE = {
     ),
     "too_large": Translated("Send a smaller recording or text.", "请减小录音或文本。"),
     "invalid_field": Translated("Correct the field that the message names.", "请修正所述字段。"),
+    "speed_out_of_range": Translated("Choose 0.5 to 2.0.", "请选择 0.5 到 2.0。"),
     "text_empty": Translated("Enter a text.", "请输入文本。"),
     "text_too_long": Translated(
         "Split the text, or raise INDEXTTS_MAX_TEXT_CHARS.",
@@ -96,7 +100,10 @@ ADVICE = {
         "与同一分钟的其他请求比较各阶段耗时：单阶段慢在引擎，排队长则进程不足。",
     ),
     "client_gone": Translated("Nothing to do.", "无需处理。"),
-    "cancelled": Translated("Nothing to do: the user left.", "无需处理：用户已离开。"),
+    "cancelled": Translated(
+        "Nothing to do if the user left; if service.stopped follows, ask again.",
+        "若是用户离开则无需处理；若随后有 service.stopped，请重试。",
+    ),
     "engine_error": Translated(
         "The engine failed; its traceback is in the lines below. Ask again once, then report the "
         "fingerprint.",

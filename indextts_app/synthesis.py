@@ -130,6 +130,8 @@ def _field_error(error: ValidationError) -> errors.InvalidField:
     """Ours for pydantic's: the name of the field and what would fit, never what was sent."""
     first = error.errors(include_input=False, include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])[:40] or "request"
+    if field == "speed":
+        return errors.SpeedOutOfRange(lowest=MIN_SPEED, highest=MAX_SPEED)
     if first["type"] == "extra_forbidden":
         return errors.InvalidField(
             field=field if field.isidentifier() and field.isascii() else "…",

@@ -27,6 +27,8 @@ def test_every_event_that_the_code_logs_stands_in_the_docs() -> None:
     for package in ("indextts_app", "observability"):
         for path in (ROOT / package).rglob("*.py"):
             code = path.read_text(encoding="utf-8")
-            logged |= set(re.findall(r'log\.(?:info|warning|error)\(\s*"([a-z]+\.[a-z_]+)"', code))
+            logged |= set(
+                re.findall(r'log\.(?:info|warning|error|critical)\(\s*"([a-z]+\.[a-z_]+)"', code)
+            )
     assert "worker.ready" in logged
     assert {name for name in logged if f"`{name}`" not in DOCS} == set()
