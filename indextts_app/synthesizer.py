@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import structlog
 
 from indextts_app import audio, errors, references
 from indextts_app.engines.base import Capabilities, Task
 from indextts_app.settings import Settings
 from indextts_app.synthesis import (
-    AudioFormat,
     Caller,
     SynthesisRequest,
     SynthesisResult,
@@ -26,8 +29,10 @@ from observability.events import Scalar
 from observability.observe import Known, Observation, current, observe, record, stage
 from observability.text_facts import facts_of
 
-INLINE_SAMPLES = 22_050 * 15
-"""Audio up to this length is checked and wrapped at once; a thread would cost more than that."""
+log = structlog.get_logger("indextts_app.synthesizer")
+
+MAX_STORING = 16
+"""Files being written beside their answers; with more, an answer waits for its own file."""
 
 
 class Watcher(Protocol):
@@ -56,6 +61,8 @@ class Synthesizer:
         self._settings = settings
         self._hash_key = hash_key
         self._in_flight = 0
+        self._storage = ThreadPoolExecutor(2, "storage")
+        self._room = threading.Semaphore(MAX_STORING)
 
     @property
     def in_flight(self) -> int:
@@ -84,12 +91,14 @@ class Synthesizer:
         *,
         reference: Upload | None = None,
         watcher: Watcher | None = None,
+        needs_file: bool = False,
     ) -> SynthesisResult:
         """
-        The audio that `asked` describes, stored and checked.
+        The audio that `asked` describes, its signal checked.
 
         A request that could not even be read comes in as the error that says why, so that it has
-        its event as well. The task may be cancelled at any time; its worker then stops.
+        its event as well. The task may be cancelled at any time; its worker then stops. The audio
+        is stored beside the answer, or before it for a caller that `needs_file`.
 
         Raises:
             errors.ServiceError: why there is no audio.
@@ -97,7 +106,7 @@ class Synthesizer:
         self._in_flight += 1
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                return await self._synthesize(asked, reference, watcher)
+                return await self._synthesize(asked, reference, watcher, needs_file)
         except TimeoutError:
             raise errors.DeadlineExceeded(seconds=self._settings.timeout_seconds) from None
         finally:
@@ -108,6 +117,7 @@ class Synthesizer:
         asked: Mapping[str, object] | errors.ServiceError,
         reference: Upload | None,
         watcher: Watcher | None,
+        needs_file: bool,
     ) -> SynthesisResult:
         observation = current()
         assert observation is not None  # noqa: S101  # only called by the observed method
@@ -145,7 +155,10 @@ class Synthesizer:
         observation.current_stage = None
         if not len(delivery.samples):
             raise errors.NoAudio
-        return await self._deliver(observation, request, delivery, can, watcher)
+        if watcher:
+            watcher.stage("post")
+        verdict = "wrong_format" if delivery.sample_rate != can.sample_rate else None
+        return await self._deliver(observation, request, delivery, verdict, needs_file)
 
     def _record_text(self, observation: Observation, text: object) -> None:
         """What may be known of a text is known even of a refused one, within bounds."""
@@ -178,26 +191,19 @@ class Synthesizer:
         observation: Observation,
         request: SynthesisRequest,
         delivery: Delivery,
-        can: Capabilities,
-        watcher: Watcher | None,
+        verdict: str | None,
+        needs_file: bool,
     ) -> SynthesisResult:
-        if watcher:
-            watcher.stage("post")
-        path = self._settings.output_dir / f"{observation.request_id}.{request.format.value}"
+        request_id, rate = observation.request_id, delivery.sample_rate
+        path = self._settings.output_dir / f"{request_id}.{request.format.value}"
         with observation.stage("post"):
-            if len(delivery.samples) <= INLINE_SAMPLES and request.format is AudioFormat.WAV:
-                data, signal = _finish(request, delivery, observation.request_id, path)
-            else:
-                data, signal = await asyncio.to_thread(
-                    _finish, request, delivery, observation.request_id, path
-                )
-        verdict: str = signal.audio_verdict
-        if delivery.sample_rate != can.sample_rate:
-            verdict = "wrong_format"
+            data, signal = await asyncio.to_thread(_checked, request, delivery, request_id)
+            storing = await self._store(data, path, needs_file)
+        verdict = verdict or signal.audio_verdict
         record(
             audio_seconds=round(signal.audio_seconds, 3),
             audio_bytes=len(data),
-            sample_rate=delivery.sample_rate,
+            sample_rate=rate,
             channels=1,
             codec=audio.CODECS[request.format],
             audio_verdict=verdict,
@@ -207,12 +213,13 @@ class Synthesizer:
             silence_ratio=round(signal.silence_ratio, 4),
             longest_silence_seconds=round(signal.longest_silence_seconds, 3),
         )
+        # Only figures go along: the samples of a whole backlog would fill the memory.
+        wanted = _Wanted(path, audio.CODECS[request.format], rate, signal.audio_seconds, verdict)
         observation.after(
-            lambda: _probed(path, request, delivery, verdict, signal.audio_seconds),
-            otherwise={"probe_error": "backlog"},
+            lambda: _probed(storing, wanted, request_id), otherwise={"probe_error": "backlog"}
         )
         return SynthesisResult(
-            request_id=observation.request_id,
+            request_id=request_id,
             request=request,
             audio=data,
             path=path,
@@ -221,6 +228,23 @@ class Synthesizer:
             times=observation.times(),
             spoken_text=delivery.spoken_text,
         )
+
+    async def _store(self, data: bytes, path: Path, needs_file: bool) -> Future[None]:
+        has_room = self._room.acquire(blocking=False)
+        storing = self._storage.submit(self._store_now, data, path, has_room)
+        if needs_file or not has_room:
+            try:
+                await asyncio.wrap_future(storing)
+            except OSError as error:
+                raise errors.StorageFailed(origin=error.strerror) from error
+        return storing
+
+    def _store_now(self, data: bytes, path: Path, has_room: bool) -> None:
+        try:
+            audio.stored(data, path)
+        finally:
+            if has_room:
+                self._room.release()
 
 
 class _Follower:
@@ -261,32 +285,42 @@ class _Follower:
         self._observation.record(queue_ms=waited)
 
 
-def _finish(
-    request: SynthesisRequest, delivery: Delivery, request_id: str, path: Path
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What ffprobe has to find in a file, and the verdict on its samples."""
+
+    path: Path
+    codec: str
+    sample_rate: int
+    seconds: float
+    verdict: str
+
+
+def _checked(
+    request: SynthesisRequest, delivery: Delivery, request_id: str
 ) -> tuple[bytes, SignalReport]:
     signal = check_signal(
         delivery.samples, delivery.sample_rate, text=request.text, speed=request.speed
     )
-    data = audio.encoded(delivery.samples, delivery.sample_rate, request.format, request_id)
-    try:
-        audio.stored(data, path)
-    except OSError as error:
-        raise errors.StorageFailed(origin=error.strerror) from error
-    return data, signal
+    return audio.encoded(delivery.samples, delivery.sample_rate, request.format, request_id), signal
 
 
-def _probed(
-    path: Path, request: SynthesisRequest, delivery: Delivery, verdict: str, seconds: float
-) -> Known:
+def _probed(storing: Future[None], wanted: _Wanted, request_id: str) -> Known:
     """What ffprobe reads from the stored file; a verdict that is bad already stays."""
-    report = probe(path)
+    try:
+        storing.result()
+    except OSError as error:
+        log.error("output.not_stored", request_id=request_id, reason=error.strerror)
+        return {"probe_error": "not_stored"}
+    report = probe(wanted.path)
+    verdict = wanted.verdict
     if verdict == "ok":
         verdict = judge_file(
             report,
-            codec=audio.CODECS[request.format],
-            sample_rate=delivery.sample_rate,
+            codec=wanted.codec,
+            sample_rate=wanted.sample_rate,
             channels=1,
-            seconds=seconds,
+            seconds=wanted.seconds,
         )
     return {
         "audio_verdict": verdict,

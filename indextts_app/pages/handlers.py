@@ -115,6 +115,7 @@ class Handlers:
                 caller,
                 reference=self._upload(reference),
                 watcher=progress,
+                needs_file=True,
             )
         )
         self._running[request.session_hash] = synthesis

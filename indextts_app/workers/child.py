@@ -33,7 +33,7 @@ from indextts_app.workers import channel
 
 MAX_TRACE_CHARS = 8_000
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 128 * 1024
 PIECE_SECONDS = 0.05
 """Audio is held back until one of these is reached: each message wakes the service once."""
 

@@ -53,10 +53,15 @@ def caller() -> Caller:
 
 
 async def synthesize(
-    running: Running, by: Caller, watcher: Watch | None = None, **asked: Any
+    running: Running,
+    by: Caller,
+    watcher: Watch | None = None,
+    *,
+    needs_file: bool = False,
+    **asked: Any,
 ) -> SynthesisResult:
     return await running.service.synthesizer.synthesize(
-        {"text": TEXT, **asked}, by, watcher=watcher
+        {"text": TEXT, **asked}, by, watcher=watcher, needs_file=needs_file
     )
 
 
@@ -141,7 +146,7 @@ async def test_the_result_is_the_stored_file(shared: Running) -> None:
     """What is delivered lies under the request_id in the output folder, byte for byte."""
     by = caller()
     watch = Watch()
-    result = await synthesize(shared, by, watch, format="ogg")
+    result = await synthesize(shared, by, watch, needs_file=True, format="ogg")
     folder = shared.service.settings.output_dir
     assert result.path == folder / f"{by.request_id}.ogg"
     assert result.path.read_bytes() == result.audio
@@ -253,19 +258,30 @@ async def test_a_fault_of_our_own_is_logged_with_its_traceback(
     assert TEXT not in shared.log.text()
 
 
-async def test_a_full_disk_is_told_to_the_operator(
+def full(_data: bytes, _path: Path) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_a_full_disk_fails_who_needs_the_file(
     shared: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be stored is not delivered either, because nobody could look it up."""
-
-    def full(_data: bytes, _path: Path) -> None:
-        raise OSError(28, "No space left on device")
-
+    """The page plays the stored file, so that it has nothing to show."""
     monkeypatch.setattr(audio, "stored", full)
     by = caller()
     with pytest.raises(errors.StorageFailed):
-        await synthesize(shared, by)
+        await synthesize(shared, by, needs_file=True)
     assert (await shared.log.finished(by.request_id))["error_type"] == "storage_failed"
+
+
+async def test_a_full_disk_does_not_fail_who_gets_the_bytes(
+    shared: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audio is delivered, and the event says that it is not in the output folder."""
+    monkeypatch.setattr(audio, "stored", full)
+    by = caller()
+    assert (await synthesize(shared, by)).audio[:4] == b"RIFF"
+    line = await shared.log.finished(by.request_id)
+    assert (line["status"], line["probe_error"]) == ("success", "not_stored")
 
 
 async def test_a_cancelled_request_has_its_event(shared: Running, until: Until) -> None:

@@ -34,7 +34,10 @@ class Scripted:
     def capabilities(self) -> Any:
         raise errors.NotReady(reason="loading")
 
-    async def synthesize(self, asked: Any, caller: Any, *, reference: Any, watcher: Any) -> Any:
+    async def synthesize(
+        self, asked: Any, caller: Any, *, reference: Any, watcher: Any, needs_file: bool
+    ) -> Any:
+        assert needs_file, "the page plays what is stored"
         self.asked = {"asked": asked, "caller": caller, "reference": reference}
         try:
             return await self._act(watcher)
