@@ -275,7 +275,12 @@ class _Follower:
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
         for name, seconds in stages.items():
             self._observation.spent(name, seconds)
-        self._observation.record(**notes)
+        self._observation.record(
+            **{
+                name: round(value, 3) if isinstance(value, float) else value
+                for name, value in notes.items()
+            }
+        )
 
     def done(self) -> None:
         """The pool has answered; a request that no worker took has only waited."""
