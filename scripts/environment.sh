@@ -27,8 +27,9 @@ install_missing() {
     fi
     echo "Installing system packages:$missing" >&2
     apt-get update -qq
+    # Run level 1: a package that brings a service (prometheus) must not start it here.
     # shellcheck disable=SC2086  # a list of package names
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     missing=
 }
 

@@ -11,6 +11,7 @@ need timeout coreutils
 need chromium chromium
 need fc-list fontconfig
 need espeak-ng espeak-ng
+need promtool prometheus
 install_missing
 if ! fc-list :lang=zh | grep -q .; then
     missing=fonts-wqy-microhei
