@@ -99,7 +99,7 @@ def router(
     async def tts(request: Request) -> Response:
         caller = caller_of(request.headers, _host(request), "api")
         uploads = settings.output_dir / "uploads" / caller.request_id
-        asked, reference = await _asked(request, uploads)
+        asked, reference = await _asked(request, uploads, settings.timeout_seconds)
         try:
             result = await _unless_gone(
                 request, synthesizer.synthesize(asked, caller, reference=reference)
@@ -200,15 +200,18 @@ def _audio(result: SynthesisResult) -> Response:
 
 
 async def _asked(
-    request: Request, folder: Path
+    request: Request, folder: Path, timeout_seconds: float
 ) -> tuple[Mapping[str, object] | errors.ServiceError, Upload | None]:
     """What the client sent, or the error that says why it cannot be read."""
     try:
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return await _form(request, folder)
-        return _json(await _body(request)), None
+        async with asyncio.timeout(timeout_seconds):
+            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+                return await _form(request, folder)
+            return _json(await _body(request)), None
     except errors.Rejected as error:
         return error, None
+    except TimeoutError:
+        return errors.DeadlineExceeded(seconds=timeout_seconds), None
     except ClientDisconnect:
         return errors.ClientGone(), None
 
@@ -227,9 +230,11 @@ def _json(body: bytes) -> dict[str, object]:
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
-        raise errors.MalformedRequest(reason="it is not JSON.") from None
+        raise errors.MalformedRequest(reason="it is not JSON.", reason_zh="不是 JSON。") from None
     if not isinstance(asked, dict):
-        raise errors.MalformedRequest(reason="it is JSON, but not an object.")
+        raise errors.MalformedRequest(
+            reason="it is JSON, but not an object.", reason_zh="是 JSON，但不是对象。"
+        )
     return asked
 
 
@@ -242,12 +247,20 @@ async def _form(request: Request, folder: Path) -> tuple[dict[str, object], Uplo
             items = form.multi_items()
             asked = {name: _number(value) if name == "speed" else value for name, value in items}
             recording = asked.get(RECORDING)
-            if not isinstance(recording, UploadFile):
+            if recording is None:
                 return asked, None
+            if not isinstance(recording, UploadFile):
+                raise errors.ReferenceRefused(
+                    reason="it came as text. Send the file itself (curl: -F reference=@FILE).",
+                    reason_zh="收到的是文本，请上传文件本身（curl：-F reference=@文件）。",
+                )
             del asked[RECORDING]
             data = await recording.read()
     except (MultiPartException, HTTPException):
-        raise errors.MalformedRequest(reason="its form data is broken.") from None
+        raise errors.MalformedRequest(
+            reason="its form data is broken, or has more than one file.",
+            reason_zh="表单数据不完整，或不止一个文件。",
+        ) from None
     return asked, await asyncio.to_thread(_kept, data, folder)
 
 

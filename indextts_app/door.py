@@ -18,6 +18,7 @@ from indextts_app import errors
 from indextts_app.error_body import ID_HEADER, error_response
 from indextts_app.synthesis import Caller
 from observability import request_id
+from observability.frames import frames_of
 
 log = structlog.get_logger("indextts_app.door")
 
@@ -103,10 +104,10 @@ class EdgeMiddleware:
 
         try:
             await self._app(scope, receive_within_limit, send_unless_overruled)
-        except Exception as error:  # the edge: every request gets an answer
+        except Exception as error:  # noqa: BLE001  # the edge: every request gets an answer
             answer = too_large or error
             if not isinstance(answer, errors.ServiceError):
-                log.error("http.unexpected", path=scope["path"][:200], exc_info=error)
+                log.error("http.unexpected", traceback=frames_of(error))
                 answer = errors.ServiceError()
             if not started:
                 response = error_response(Headers(scope=scope), answer)

@@ -7,7 +7,7 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   ├── TooLarge             413  more bytes than may be sent
     │   ├── InvalidField         422  a field that does not fit
     │   │   ├── TextEmpty, TextTooLong, TextUnreadable, TextNotSpeakable, ScriptNotSpoken
-    │   │   ├── SpeedOutOfRange
+    │   │   ├── UnknownField, SpeedOutOfRange
     │   │   ├── UnknownChoice    speaker, emotion or format that does not exist
     │   │   └── ReferenceRefused the recording is no audio, too short, not yours …
     │   ├── Forbidden            403  for operators only
@@ -67,7 +67,7 @@ class MalformedRequest(Rejected):
     code = "malformed_request"
     http_status = 400
     en = "The request cannot be read: {reason} Send JSON, or multipart form data."
-    zh = "请求无法解析：{reason} 请发送 JSON 或 multipart 表单。"
+    zh = "请求无法解析：{reason_zh} 请发送 JSON 或 multipart 表单。"
 
 
 class TooLarge(Rejected):
@@ -85,7 +85,7 @@ class InvalidField(Rejected):
     code = "invalid_field"
     http_status = 422
     en = "The field '{field}' does not fit: {reason}"
-    zh = "字段 '{field}' 不合要求：{reason}"
+    zh = "字段 '{field}' 不合要求：{reason_zh}"
 
 
 class TextEmpty(InvalidField):
@@ -126,6 +126,14 @@ class ScriptNotSpoken(InvalidField):
     code = "script_not_spoken"
     en = "The engine '{engine}' cannot read {scripts} letters. It reads: {spoken}."
     zh = "引擎“{engine}”不能朗读 {scripts} 文字，可朗读：{spoken}。"
+
+
+class UnknownField(InvalidField):
+    """A field that does not exist; it is not repeated, because it would stand in the log."""
+
+    code = "unknown_field"
+    en = "A field of the request is not known here. Known are: {known}."
+    zh = "请求中有未知字段，可用字段：{known}。"
 
 
 class SpeedOutOfRange(InvalidField):

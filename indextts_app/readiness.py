@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from indextts_app import errors
 from indextts_app.engines.base import Task
 from indextts_app.workers.pool import WorkerPool
+from observability.audio_check import check_signal
 from observability.events import Event
 
 SUSPICIOUS = 3
@@ -62,6 +63,8 @@ class Readiness:
             return Answer(ready=False, reason=self._pool.unavailable)
         if not self._pool.ready_workers:
             return Answer(ready=False, reason="every worker is being restarted.")
+        if not self._outcomes:
+            return Answer(ready=True, reason="the self-test of each worker passed.")
         if len(self._outcomes) < SUSPICIOUS or "success" in self._outcomes:
             return Answer(ready=True, reason="the last outcomes were good.")
         async with self._trying:
@@ -80,6 +83,6 @@ class Readiness:
                 delivery = await self._pool.run(task)
         except (errors.ServiceError, TimeoutError) as error:
             return Answer(ready=False, reason=f"the last requests and a trial failed: {error}")
-        if not delivery.samples.any():
-            return Answer(ready=False, reason="the last requests failed and a trial was silent.")
+        if check_signal(delivery.samples, delivery.sample_rate).audio_verdict != "ok":
+            return Answer(ready=False, reason="the last requests failed and a trial was not sound.")
         return Answer(ready=True, reason="the last requests failed, a trial just now did not.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import subprocess
 import wave
@@ -108,6 +109,8 @@ def _transcode(source: Path, target: Path) -> None:
         .overwrite_output()
         .compile()
     )
+    if not shutil.which("ffmpeg"):
+        raise errors.NotReady(reason="ffmpeg is not installed.")
     limits = ["prlimit", f"--as={DECODE_MEMORY_BYTES}", f"--cpu={DECODE_SECONDS}"]
     try:
         done = subprocess.run(
@@ -119,7 +122,7 @@ def _transcode(source: Path, target: Path) -> None:
     except subprocess.TimeoutExpired:
         pass
     except OSError:
-        raise errors.NotReady(reason="ffmpeg or prlimit is not installed.") from None
+        raise errors.NotReady(reason="prlimit is not installed.") from None
     finally:
         part.unlink(missing_ok=True)
     raise _refused(

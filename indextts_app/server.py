@@ -8,10 +8,12 @@ import asyncio
 import fcntl
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -67,6 +69,8 @@ class Service:
         )
         self.readiness = Readiness(self.pool)
         self._gpu = GpuSampler()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._let_go: Callable[[], None] = lambda: None
         self._register_gauges()
 
     def app(self) -> FastAPI:
@@ -76,8 +80,14 @@ class Service:
         gradio_environment.prepare(self.settings.output_dir)
         from indextts_app.pages import mount, synthesis_page
 
-        mount.mount(app, synthesis_page.build(self.synthesizer, self.settings), self.settings)
+        page = synthesis_page.build(self.synthesizer, self.settings)
+        self._let_go = mount.mount(app, page, self.settings)
         return app
+
+    def let_go(self) -> None:
+        """Close what only stays open until the client leaves; may be called by a signal."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._let_go)
 
     def api_app(self) -> FastAPI:
         """The application without its page; its lifespan starts and ends the workers."""
@@ -97,6 +107,7 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
         sweeper = asyncio.create_task(self._sweep_forever())
         self._gpu.start()
         self.pool.start()
@@ -151,7 +162,11 @@ def run(settings: Settings) -> None:
     """
     _writable(settings.log_dir, "INDEXTTS_LOG_DIR")
     _writable(settings.output_dir, "INDEXTTS_OUTPUT_DIR")
-    with _listening(settings) as listener, _only_writer(settings.log_dir):
+    with (
+        _listening(settings) as listener,
+        _only_writer(settings.log_dir, "INDEXTTS_LOG_DIR", ".lock"),
+        _only_writer(settings.output_dir, "INDEXTTS_OUTPUT_DIR", ".outputs.lock"),
+    ):
         lines = logs.set_up(
             settings.log_dir,
             keep_days=settings.log_keep_days,
@@ -183,14 +198,30 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Not from the environment: whoever may set a client's address is an operator.
+        forwarded_allow_ips="127.0.0.1",
         timeout_graceful_shutdown=int(settings.shutdown_seconds) + 1,
     )
     log.info("service.listening", url=f"http://{host}:{port}")
+    if sys.__stderr__:
+        sys.__stderr__.write(f"Serving on http://{host}:{port} (Ctrl-C ends it)\n")
     # uvicorn raises the signal that ended it once more for the handler before its own; the default
     # one would kill the process with its last lines unwritten.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config, service).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Tells the service when it is asked to stop, before it waits for open connections."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.let_go()
+        super().handle_exit(sig, frame)
 
 
 @contextmanager
@@ -220,18 +251,18 @@ def _cannot_write(folder: Path, setting: str, error: OSError) -> SettingsError:
 
 
 @contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Two services in one log folder would declare each other's requests lost."""
+def _only_writer(folder: Path, setting: str, lock_name: str) -> Iterator[None]:
+    """Two services in one folder would settle each other's requests, and sweep their files."""
     try:
-        lock = (folder / ".lock").open("w")
+        lock = (folder / lock_name).open("w")
     except OSError as error:
-        raise _cannot_write(folder, "INDEXTTS_LOG_DIR", error) from None
+        raise _cannot_write(folder, setting, error) from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SettingsError(
-                f"Another service writes to {folder}: give each its own INDEXTTS_LOG_DIR."
+                f"Another service writes to {folder}: give each its own {setting}."
             ) from None
         yield
 

@@ -60,6 +60,7 @@ ADVICE = {
     ),
     "too_large": Translated("Send a smaller recording or text.", "请减小录音或文本。"),
     "invalid_field": Translated("Correct the field that the message names.", "请修正所述字段。"),
+    "unknown_field": Translated("Leave the field out.", "请去掉该字段。"),
     "speed_out_of_range": Translated("Choose 0.5 to 2.0.", "请选择 0.5 到 2.0。"),
     "text_empty": Translated("Enter a text.", "请输入文本。"),
     "text_too_long": Translated(
@@ -95,9 +96,9 @@ ADVICE = {
         "服务正在启动、停止，或引擎未能启动：请查看当时的 worker.unfit 日志。",
     ),
     "deadline_exceeded": Translated(
-        "Compare the stage times below with other requests of that minute: one slow stage points "
-        "to the engine, a long queue to too few workers.",
-        "与同一分钟的其他请求比较各阶段耗时：单阶段慢在引擎，排队长则进程不足。",
+        "Look at the times above: most of it in one stage points to the engine (error_stage names "
+        "it), most of it in the queue to too few workers.",
+        "请看上面的耗时：多在某一阶段则问题在引擎（见 error_stage），多在排队则进程不足。",
     ),
     "client_gone": Translated("Nothing to do.", "无需处理。"),
     "cancelled": Translated(

@@ -133,11 +133,15 @@ def _field_error(error: ValidationError) -> errors.InvalidField:
     if field == "speed":
         return errors.SpeedOutOfRange(lowest=MIN_SPEED, highest=MAX_SPEED)
     if first["type"] == "extra_forbidden":
+        known = ", ".join((*SynthesisForm.model_fields, "reference"))
+        return errors.UnknownField(known=f"{known} (a file, in a form)")
+    if first["type"] == "missing":
         return errors.InvalidField(
-            field=field if field.isidentifier() and field.isascii() else "…",
-            reason=f"it is not known. Known: {', '.join(SynthesisForm.model_fields)}.",
+            field=field, reason="it is missing. Send it.", reason_zh="缺少该字段，请补上。"
         )
-    return errors.InvalidField(field=field, reason=f"{first['msg']}.")
+    return errors.InvalidField(
+        field=field, reason="it must be text. Send a string.", reason_zh="应为文本，请发送字符串。"
+    )
 
 
 def _check_readable(text: str) -> None:

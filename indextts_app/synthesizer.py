@@ -1,4 +1,4 @@
-"""The one path that every synthesis takes, from page, API and self-test alike."""
+"""The one path that every request takes, from the page and from the API alike."""
 
 from __future__ import annotations
 
@@ -215,9 +215,7 @@ class Synthesizer:
         )
         # Only figures go along: the samples of a whole backlog would fill the memory.
         wanted = _Wanted(path, audio.CODECS[request.format], rate, signal.audio_seconds, verdict)
-        observation.after(
-            lambda: _probed(storing, wanted, request_id), otherwise={"probe_error": "backlog"}
-        )
+        observation.after(lambda: _probed(storing, wanted), otherwise={"probe_error": "backlog"})
         return SynthesisResult(
             request_id=request_id,
             request=request,
@@ -231,20 +229,16 @@ class Synthesizer:
 
     async def _store(self, data: bytes, path: Path, needs_file: bool) -> Future[None]:
         has_room = self._room.acquire(blocking=False)
-        storing = self._storage.submit(self._store_now, data, path, has_room)
+        storing = self._storage.submit(_stored, data, path)
+        if has_room:
+            storing.add_done_callback(lambda _: self._room.release())
         if needs_file or not has_room:
-            try:
-                await asyncio.wrap_future(storing)
-            except OSError as error:
-                raise errors.StorageFailed(origin=error.strerror) from error
+            # Shielded: the file is written even if the caller leaves now.
+            done, _ = await asyncio.shield(asyncio.wait({asyncio.wrap_future(storing)}))
+            error = done.pop().exception()
+            if needs_file and error is not None:
+                raise errors.StorageFailed(origin=type(error).__name__) from error
         return storing
-
-    def _store_now(self, data: bytes, path: Path, has_room: bool) -> None:
-        try:
-            audio.stored(data, path)
-        finally:
-            if has_room:
-                self._room.release()
 
 
 class _Follower:
@@ -255,6 +249,8 @@ class _Follower:
         self._watcher = watcher
         self._asked_ms = observation.since_start_ms()
         self._waited_ms: float | None = None
+        self._measured = False
+        self._seen: list[tuple[str, float]] = []
 
     def waiting(self, ahead: int) -> None:
         if self._watcher:
@@ -266,6 +262,7 @@ class _Follower:
 
     def stage(self, name: str) -> None:
         self._observation.current_stage = name
+        self._seen.append((name, self._observation.since_start_ms()))
         if self._watcher:
             self._watcher.stage(name)
 
@@ -273,6 +270,7 @@ class _Follower:
         self._observation.record(first_audio_ms=round(self._observation.since_start_ms(), 3))
 
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
+        self._measured = True
         for name, seconds in stages.items():
             self._observation.spent(name, seconds)
         self._observation.record(
@@ -284,10 +282,18 @@ class _Follower:
 
     def done(self) -> None:
         """The pool has answered; a request that no worker took has only waited."""
+        if not self._measured:
+            self._record_seen()
         waited = self._waited_ms
         if waited is None:
             waited = self._observation.since_start_ms() - self._asked_ms
         self._observation.record(queue_ms=waited)
+
+    def _record_seen(self) -> None:
+        """An engine that was killed or hangs told no times; those between its stages are known."""
+        ends = [began for _, began in self._seen[1:]] + [self._observation.since_start_ms()]
+        for (name, began), end in zip(self._seen, ends, strict=False):
+            self._observation.spent(name, (end - began) / 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,12 +316,17 @@ def _checked(
     return audio.encoded(delivery.samples, delivery.sample_rate, request.format, request_id), signal
 
 
-def _probed(storing: Future[None], wanted: _Wanted, request_id: str) -> Known:
-    """What ffprobe reads from the stored file; a verdict that is bad already stays."""
+def _stored(data: bytes, path: Path) -> None:
     try:
-        storing.result()
+        audio.stored(data, path)
     except OSError as error:
-        log.error("output.not_stored", request_id=request_id, reason=error.strerror)
+        log.error("output.not_stored", request_id=path.stem, reason=error.strerror)
+        raise
+
+
+def _probed(storing: Future[None], wanted: _Wanted) -> Known:
+    """What ffprobe reads from the stored file; a verdict that is bad already stays."""
+    if storing.exception():
         return {"probe_error": "not_stored"}
     report = probe(wanted.path)
     verdict = wanted.verdict

@@ -71,7 +71,7 @@ class Times:
     duration_ms: float
     queue_ms: float | None
     stages_ms: Mapping[str, float]
-    """The measured stages and `other`; empty where no stage was measured."""
+    """The measured stages and `other`, which is all of it where no stage was measured."""
 
 
 _sinks: tuple[Sink, ...] = ()
@@ -114,8 +114,10 @@ class Observation:
         self.request_id = str(known.get("request_id") or _inherited_id() or request_id.new())
         self.current_stage: str | None = None
         self.private: list[str] = []
+        self._failed: tuple[BaseException, str] | None = None
         self._known: dict[str, Scalar | None] = {**known, "request_id": self.request_id}
         self._stages: dict[str, float] = {}
+        self._error_stage: str | None = None
         self._late: list[tuple[Late, Known]] = []
         self._late_start = late_start
         self._has_started = False
@@ -138,11 +140,14 @@ class Observation:
         began, counted = self._clock(), sum(self._stages.values())
         try:
             yield
+        except BaseException as error:  # raised again; only where it happened is kept
+            if self._failed is None or self._failed[0] is not error:
+                self._failed = (error, name)
+            raise
         finally:
             inside = sum(self._stages.values()) - counted
             self.spent(name, self._clock() - began - inside)
-        # On an error the stage stays the current one: that is where it happened.
-        self.current_stage = before
+            self.current_stage = before
 
     def spent(self, name: str, seconds: float) -> None:
         """Add time to a stage that was measured elsewhere, in a worker say."""
@@ -177,6 +182,7 @@ class Observation:
         self.started()
         self._record_times()
         outcome = outcome_of(error, self.private)
+        self._error_stage = self._stage_of(error)
         if error is not None and outcome.status == "failed" and _is_unexpected(error):
             self._log_traceback(error)
         if self._tokens:
@@ -193,10 +199,9 @@ class Observation:
         queue_ms = self._known.get("queue_ms")
         queue_ms = round(queue_ms, 3) if isinstance(queue_ms, int | float) else None
         stages_ms = {name: round(seconds * 1000, 3) for name, seconds in self._stages.items()}
-        if stages_ms:
-            measured = sum(stages_ms.values()) + (queue_ms or 0.0)
-            # Adding zero makes a plain zero of the negative one that rounding may leave.
-            stages_ms["other"] = round(duration_ms - measured, 3) + 0.0
+        measured = sum(stages_ms.values()) + (queue_ms or 0.0)
+        # Adding zero makes a plain zero of the negative one that rounding may leave.
+        stages_ms["other"] = round(duration_ms - measured, 3) + 0.0
         return Times(duration_ms, queue_ms, stages_ms)
 
     def _record_times(self) -> None:
@@ -225,9 +230,17 @@ class Observation:
             error_message=outcome.error_message,
             error_fingerprint=outcome.error_fingerprint,
         )
-        if outcome.error_type and self.current_stage:
-            self.record(error_stage=self.current_stage)
+        if outcome.error_type:
+            self.record(error_stage=self._error_stage)
         emit("finished", Event.build(f"{self.name}.finished", self._known))
+
+    def _stage_of(self, error: BaseException | None) -> str | None:
+        """Where an error happened: the stage that it, or what led to it, was raised in."""
+        while error is not None:
+            if self._failed and self._failed[0] is error:
+                return self._failed[1]
+            error = error.__cause__ or error.__context__
+        return self.current_stage
 
     def _log_traceback(self, error: BaseException) -> None:
         trace = "".join(traceback.format_exception(error))
@@ -255,6 +268,12 @@ def observe(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__qualname__} is a generator: it has done nothing yet when it returns. "
+                "Observe the function that consumes it."
+            )
+
         def observation(*args: P.args, **kwargs: P.kwargs) -> Observation:
             known: Known = {}
             try:

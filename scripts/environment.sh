@@ -35,14 +35,17 @@ install_missing() {
 
 # install_python REQUIREMENTS...: a .venv that holds exactly these; made anew when they change.
 install_python() {
-    [ -n "$python_bin" ] || need python3 python3
-    "${python_bin:-python3}" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+    if [ -z "$python_bin" ]; then
+        echo "Python 3.11 or newer is needed. Install it, or name it: PYTHON=/path/to/python3.11 $0" >&2
+        exit 1
+    fi
+    "$python_bin" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
     install_missing
     stamp=.venv/.installed
     wanted=$(cat "$@" | sha256sum)
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         echo "Installing Python packages into .venv" >&2
-        [ -x .venv/bin/python ] || "${python_bin:-python3}" -m venv .venv
+        [ -x .venv/bin/python ] || "$python_bin" -m venv .venv
         set -- $(printf -- '-r %s ' "$@")
         .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
         echo "$wanted" >"$stamp"

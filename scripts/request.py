@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -39,6 +41,8 @@ def main() -> int:
     except Missing as missing:
         return _complain(getattr(missing, asked.language), 1)
     told = story.told(wanted, lines)
+    if told.status == "running" and not _is_served(folder):
+        told = replace(told, meaning=story.STATUS["lost"])
     if asked.json:
         print(json.dumps(asdict(told), ensure_ascii=False, indent=2))
     else:
@@ -64,14 +68,33 @@ def _language() -> str:
 def _wanted(id_or_file: str) -> str:
     path = Path(id_or_file)
     if not _is_file(path):
+        if path.suffix or len(path.parts) > 1:
+            raise Missing(en=f"There is no file {path}.", zh=f"没有文件 {path}。")
         return request_id.parse(id_or_file)
     found = request_id_of(path)
+    if found is None and not shutil.which("ffprobe"):
+        raise Missing(
+            en="Its tags cannot be read: ffprobe is not installed (apt-get install ffmpeg).",
+            zh="无法读取其标签：未安装 ffprobe（apt-get install ffmpeg）。",
+        )
     if found is None:
         raise Missing(
             en=f"{path.name} has no request_id in its tags; it was not made here, or re-encoded.",
             zh=f"{path.name} 的标签中没有请求编号：不是本服务生成，或已被转码。",
         )
     return found
+
+
+def _is_served(folder: Path) -> bool:
+    """Whether a service holds the lock of this log folder now."""
+    try:
+        with (folder / ".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_file(path: Path) -> bool:

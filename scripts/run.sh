@@ -10,5 +10,4 @@ need prlimit util-linux
 need timeout coreutils
 install_missing
 install_python requirements.txt
-echo "Starting on http://${INDEXTTS_HOST:-127.0.0.1}:${INDEXTTS_PORT:-7860} (Ctrl-C ends it)" >&2
 exec .venv/bin/python -m indextts_app

@@ -91,7 +91,7 @@ class Handlers:
         emotion: object,
         speed: object,
         kind: object,
-        reference: Mapping[str, Any] | None,
+        reference: object,
         request: gr.Request,
     ) -> AsyncGenerator[tuple[Update, ...], None]:
         """
@@ -160,8 +160,12 @@ class Handlers:
             shutil.copyfile(path, target)
         return FileData(path=str(target), orig_name=path.name).model_dump()
 
-    def _upload(self, reference: Mapping[str, Any] | None) -> Upload | None:
-        return Upload(Path(str(reference["path"])), self._uploads) if reference else None
+    def _upload(self, reference: object) -> Upload | None:
+        # A hand-written request may hold anything; what is no path is refused with its event.
+        if not reference:
+            return None
+        path = reference.get("path") if isinstance(reference, Mapping) else None
+        return Upload(Path(path if isinstance(path, str) else ""), self._uploads)
 
     def _stages(self) -> tuple[str, ...]:
         can = self._capabilities()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import gradio as gr
 import gradio.processing_utils
+import gradio.queueing
+import gradio.route_utils
 import gradio.routes
+import gradio.utils
+import structlog
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
@@ -15,16 +22,25 @@ from indextts_app import errors
 from indextts_app.error_body import error_response
 from indextts_app.pages import texts
 from indextts_app.settings import Settings
+from observability.frames import frames_of
+
+log = structlog.get_logger("indextts_app.pages")
 
 HERE = Path(__file__).parent
 SESSIONS_KEPT = 200
 """Gradio keeps 37 kB for each of the last 10,000 sessions; the handlers need none of it."""
 
 
-def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> None:
-    """Serve the page at `/`; routes that are added to the application later are never reached."""
+def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> Callable[[], None]:
+    """
+    Serve the page at `/`; routes that are added to the application later are never reached.
+
+    Returns what lets go of the open tabs: each holds a connection that would keep a server that
+    wants to stop waiting. Call it in the server's loop.
+    """
     page.state_session_capacity = SESSIONS_KEPT
     _fetch_nothing()
+    _print_no_messages()
     gr.mount_gradio_app(
         app,
         page,
@@ -46,17 +62,39 @@ def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> None:
     # Only launch() sets this, and without it Gradio skips its check that an input file was
     # uploaded: {"path": "/etc/passwd"} would be handed to the handler.
     page.has_launched = True
-    _answer_unknown_paths(app)
+    gradio_app = app.router.routes[-1].app  # type: ignore[attr-defined]
+    _answer_unknown_paths(gradio_app)
+    release: Callable[[], None] = gradio_app.stop_event.set
+    return release
 
 
-def _answer_unknown_paths(app: FastAPI) -> None:
+def _answer_unknown_paths(gradio_app: FastAPI) -> None:
     """A path that nobody serves ends up here, as the page is at `/`; it gets the API's answer."""
 
     async def unknown(request: Request, _: Exception) -> JSONResponse:
         return error_response(request.headers, errors.UnknownPath())
 
-    gradio_app = app.router.routes[-1].app  # type: ignore[attr-defined]
     gradio_app.add_exception_handler(404, unknown)
+
+
+def _print_no_messages() -> None:
+    """
+    Keep what a visitor typed out of the log: Gradio prints tracebacks of requests that it cannot
+    read, and their messages quote the fields. It has no switch for it either.
+    """
+    for module in (gradio.queueing, gradio.route_utils, gradio.routes, gradio.utils):
+        module.traceback = _Tracebacks()  # type: ignore[attr-defined]
+
+
+class _Tracebacks:
+    """The module `traceback`, whose `print_exc` logs where it happened and not what was said."""
+
+    def print_exc(self, *_: object, **__: object) -> None:
+        if error := sys.exception():
+            log.error("page.unexpected", kind=type(error).__name__, traceback=frames_of(error))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(traceback, name)
 
 
 def _fetch_nothing() -> None:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +110,8 @@ class Worker:
         self._recent: deque[Task] = deque(maxlen=2)
         self._background: set[asyncio.Task[None]] = set()
         self._end_reason: str | None = None
+        self._last_line = ""
+        self._outputs: list[asyncio.Task[None]] = []
 
     @property
     def name(self) -> str:
@@ -129,7 +131,10 @@ class Worker:
             WorkerUnfit: it could not be started, refused to serve, or took too long.
         """
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise WorkerUnfit(f"no channel to it can be opened: {error.strerror}") from error
         with theirs:
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -159,7 +164,7 @@ class Worker:
         )
         for stream, reader in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
             if reader:
-                self._spawn(self._log_output(stream, reader))
+                self._outputs.append(self._spawn(self._log_output(stream, reader)))
         try:
             async with asyncio.timeout(self._spec.start_seconds):
                 self._capabilities = await self._ready
@@ -277,7 +282,10 @@ class Worker:
         if self._transport:
             self._transport.close()
         if not self._ready.done():
-            self._ready.set_exception(WorkerUnfit(f"the worker process ended ({reason})"))
+            if self._outputs:
+                await asyncio.wait(self._outputs, timeout=LAST_WORDS_SECONDS)
+            said = f", saying: {self._last_line}" if self._last_line else ""
+            self._ready.set_exception(WorkerUnfit(f"the worker process ended ({reason}){said}"))
         if self._work and not self._work.last.done():
             self._work.last.set_exception(errors.WorkerDied(origin=reason))
         self.ended.set_result(reason)
@@ -296,14 +304,17 @@ class Worker:
         text = line.decode(errors="replace").strip()[:MAX_OUTPUT_LINE]
         if not text:
             return
+        if not self._ready.done():
+            self._last_line = text[:200]
         text = mask_private(text, [task.text for task in self._recent])
         fields = {"request_id": self._recent[-1].request_id} if self._recent else {}
         log.info("worker.output", worker=self.name, stream=stream, message=text, **fields)
 
-    def _spawn(self, coroutine: Any) -> None:  # noqa: ANN401
-        task = asyncio.ensure_future(coroutine)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
 
 class _Work:

@@ -74,7 +74,8 @@ def _lines_with(path: Path, needle: str) -> Iterator[Line]:
                 line = json.loads(content[begin:end])
             except ValueError:
                 line = None
-            if isinstance(line, dict):
+            # Another request may name this one: a client sends any id as its own.
+            if isinstance(line, dict) and line.get("request_id") == needle:
                 yield line
             position = content.find(wanted, end)
 

@@ -118,9 +118,9 @@ FIELDS = {
     "speed below zero": ({"speed": -1}, "speed_out_of_range"),
     "speed in words": ({"speed": "fast"}, "speed_out_of_range"),
     "speed huge": ({"speed": 10**400}, "speed_out_of_range"),
-    "reference by path": ({"reference": "/etc/passwd"}, "invalid_field"),
-    "field that does not exist": ({"__proto__": 1}, "invalid_field"),
-    "field with a line end": ({'x\n","level":"error': CANARY}, "invalid_field"),
+    "reference by path": ({"reference": "/etc/passwd"}, "unknown_field"),
+    "field that does not exist": ({"__proto__": 1}, "unknown_field"),
+    "field with a line end": ({'x\n","level":"error': CANARY}, "unknown_field"),
 }
 
 

@@ -128,7 +128,7 @@ async def test_a_silent_trial_means_not_ready(ready: Readiness, pool: Pool) -> N
     """An engine that answers with silence does not speak."""
     pool.level = 0
     see(ready, "degraded", "degraded", "degraded")
-    assert "silent" in (await ready.answer()).reason
+    assert "not sound" in (await ready.answer()).reason
 
 
 async def test_a_trial_that_hangs_means_not_ready(

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.core import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from observability import logs, losses, metrics, observe, record, set_sinks, stage
+from observability import logs, losses, observe, record, set_sinks, stage
 from observability.events import STATUSES, VERDICTS, Event
 from observability.metrics import CONTENT_TYPE, Metrics
 from observability.observe import Observation
@@ -328,19 +328,6 @@ def test_what_runs_is_told_with_its_versions() -> None:
         "python": platform.python_version(),
     }
     assert sink.registry.get_sample_value("indextts_build_info", versions) == 1
-
-
-def test_a_scrape_that_fails_is_counted_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prometheus then sees that the target is down, instead of a part of it."""
-
-    def broken(_: CollectorRegistry) -> bytes:
-        raise RuntimeError("collector")
-
-    monkeypatch.setattr(metrics, "generate_latest", broken)
-    before = losses.lost().get("metrics", 0)
-    with pytest.raises(RuntimeError, match="collector"):
-        Metrics().text()
-    assert losses.lost()["metrics"] == before + 1
 
 
 def test_the_text_is_the_format_that_every_prometheus_reads() -> None:

@@ -8,8 +8,9 @@ import asyncio
 import inspect
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,8 @@ def test_a_success_tells_what_was_asked_where_time_went_and_what_came_out(
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_call_without_stages_tells_its_duration_only(recorder: Recorder) -> None:
-    """Where no stage was measured there is no `other` either."""
+def test_in_a_call_without_stages_all_of_it_is_other(recorder: Recorder) -> None:
+    """Times add up for every call, also for one that measured nothing."""
 
     @observe("render", fields=lambda: {"request_id": ID})
     def render() -> None:
@@ -118,7 +119,13 @@ def test_a_call_without_stages_tells_its_duration_only(recorder: Recorder) -> No
 
     render()
     assert recorder.finished_events == [
-        Event(event="render.finished", request_id=ID, status="success", duration_ms=0.0)
+        Event(
+            event="render.finished",
+            request_id=ID,
+            status="success",
+            duration_ms=0.0,
+            stage_other_ms=0.0,
+        )
     ]
 
 
@@ -138,6 +145,7 @@ def test_delivered_but_flawed_is_degraded(recorder: Recorder, verdict: str) -> N
             request_id=ID,
             status="degraded",
             duration_ms=0.0,
+            stage_other_ms=0.0,
             audio_verdict=verdict,
         )
     ]
@@ -237,6 +245,7 @@ def test_an_error_that_names_its_status_and_code_is_believed(
         request_id=ID,
         status=own,
         duration_ms=0.0,
+        stage_other_ms=0.0,
         error_type="queue_full",
         error_message="Try again.",
     )
@@ -280,6 +289,7 @@ def test_a_cancelled_task_is_cancelled(recorder: Recorder) -> None:
         request_id=ID,
         status="cancelled",
         duration_ms=0.0,
+        stage_other_ms=0.0,
         error_type="cancelled",
     )
     assert logged == []
@@ -302,6 +312,7 @@ def test_time_that_ran_out_is_timeout(recorder: Recorder) -> None:
         request_id=ID,
         status="timeout",
         duration_ms=0.0,
+        stage_other_ms=0.0,
         error_type="timeout",
     )
     assert logged == []
@@ -318,6 +329,7 @@ def test_control_c_ends_a_call_like_an_error_and_goes_on(recorder: Recorder) -> 
         request_id=ID,
         status="failed",
         duration_ms=0.0,
+        stage_other_ms=0.0,
         error_type="KeyboardInterrupt",
     )
     assert logged == []
@@ -656,6 +668,7 @@ def test_finished_waits_for_later_work_and_the_caller_does_not(recorder: Recorde
             request_id=ID,
             status="degraded",
             duration_ms=0.0,
+            stage_other_ms=0.0,
             audio_verdict="truncated",
             probe_ok=True,
         )
@@ -688,6 +701,7 @@ def test_later_work_that_fails_is_replaced(
             request_id=ID,
             status="success",
             duration_ms=0.0,
+            stage_other_ms=0.0,
             probe_error="backlog",
         )
     ]
@@ -793,3 +807,43 @@ def test_a_call_without_any_id_gets_a_new_one(recorder: Recorder) -> None:
     observe("render")(lambda: None)()
     (started,), (finished,) = recorder.started_events, recorder.finished_events
     assert started.request_id == finished.request_id == request_id.parse(started.request_id)
+
+
+def test_a_caught_error_is_not_the_stage_of_a_later_one(recorder: Recorder) -> None:
+    """The stage that an error is blamed on is the one that it was raised in."""
+
+    @observe("render")
+    def render() -> None:
+        with suppress(KeyError), stage("layout"):
+            raise KeyError
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        render()
+    assert recorder.finished_events[0].error_stage is None
+
+
+def test_an_error_made_of_another_keeps_its_stage(recorder: Recorder) -> None:
+    """Translating an error on its way out does not lose where it happened."""
+
+    @observe("render")
+    def render() -> None:
+        try:
+            with stage("layout"):
+                raise KeyError
+        except KeyError:
+            raise ValueError from None
+
+    with pytest.raises(ValueError):
+        render()
+    assert recorder.finished_events[0].error_stage == "layout"
+
+
+def test_a_generator_is_refused_when_it_is_decorated() -> None:
+    """It has done nothing yet when it returns, so that its event would be untrue."""
+
+    def pages() -> Generator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="is a generator"):
+        observe("render")(pages)

@@ -163,7 +163,7 @@ def without_a_story(folder: Path) -> dict[str, tuple[str, int, str, str]]:
         "no file has such a name": ("x" * 5_000, 2, "has 5000", "有 5000 个"),
         "not made here": (str(silent), 1, "no request_id in its tags", "没有请求编号"),
         "no audio": (str(text), 1, "no request_id in its tags", "没有请求编号"),
-        "absent file": (str(folder / "absent.wav"), 2, "26 characters", "26 个字符"),
+        "absent file": (str(folder / "absent.wav"), 1, "There is no file", "没有文件"),
     }
 
 

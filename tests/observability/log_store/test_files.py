@@ -112,13 +112,14 @@ def test_files_before_the_id_are_not_read(tmp_path: Path, store: FileLogStore) -
     assert store.lines_of(ID, now=NOW) == [STARTED, FINISHED]
 
 
-def test_a_line_that_mentions_the_id_belongs_to_the_story(
+def test_a_line_that_only_mentions_the_id_is_not_its_story(
     tmp_path: Path, store: FileLogStore
 ) -> None:
-    """A library's line with the id in its free text is found once, as fields."""
-    mention = {"event": "log.message", "message": f"sent {ID}.wav for {ID}"}
-    write(tmp_path, "2025-11-21", STARTED, mention, FINISHED)
-    assert store.lines_of(ID, now=NOW) == [STARTED, mention, FINISHED]
+    """A client that sends an id of ours as its own does not get into that request's story."""
+    free = {"event": "log.message", "message": f"sent {ID}.wav for {ID}"}
+    other = {**FINISHED, "request_id": ID[:-1] + "0", "client_request_id": ID}
+    write(tmp_path, "2025-11-21", STARTED, free, other, FINISHED)
+    assert store.lines_of(ID, now=NOW) == [STARTED, FINISHED]
 
 
 @pytest.mark.parametrize("damage", [f'{{"request_id": "{ID}", "ev', f'"{ID}"', f'["{ID}"]'])
