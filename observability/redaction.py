@@ -21,7 +21,7 @@ Span = tuple[int, int]
 
 def redact(text: str) -> str:
     """
-    Return the text with ID cards, bank cards, mobile numbers and e-mail addresses replaced.
+    Return the text with ID cards, bank cards, phone numbers and e-mail addresses replaced.
 
     They become `[id-card]`, `[bank-card]`, `[phone]` and `[email]`, full-width and grouped digits
     included; every other character stays as it is, and a text without any is returned itself.
@@ -133,8 +133,15 @@ _BANK_CARD: Final = re.compile(
     r"(?=([2-9][0-9]{2,18}(?:[ -][0-9]{3,16}){0,5}(?:[ -][0-9]{1,2})?)(?![0-9]))"
 )
 _PHONE: Final = re.compile(
-    r"(?<![0-9])(?:\(?(?:\+|00)?86\)?[ -]?)?"
-    r"1[3-9][0-9](?:[ -]?[0-9]{4}[ -]?|[0-9][ -][0-9]{3}[ -])[0-9]{4}(?![0-9])"
+    r"(?<![0-9])(?:"
+    r"(?:\(?(?:\+|00)?86\)?[ -]?)?"
+    r"1[3-9][0-9](?:[ -]?[0-9]{4}[ -]?|[0-9][ -][0-9]{3}[ -])[0-9]{4}"
+    # A landline with its area code, a service number, one with a country code; only as written
+    # by people, with separators or a plus, because other numbers have as many digits.
+    r"|0[1-9][0-9]{1,2}[ -][1-9][0-9]{6,7}"
+    r"|[48]00[ -][0-9]{3}[ -]?[0-9]{4}"
+    r"|\+[1-9][0-9]{0,2}[ -]?(?:[0-9][ -]?){6,11}[0-9]"
+    r")(?![0-9])"
 )
 # The name before the '@' is taken by rstrip: a pattern for it would be quadratic on hostile text.
 _EMAIL_DOMAIN: Final = re.compile(r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}")

@@ -107,8 +107,8 @@ def _missing(
             zh=f"编号的时间是 {when}，而此处日志到 {last} 为止：请查该服务现在使用的日志目录。",
         )
     return Missing(
-        en=f"No line has this id. It says {when}, and the logs here ({first} to {last}) cover "
-        "that. Check for a mistyped character, or ask whether another service made it.",
-        zh=f"没有该编号的记录。编号时间 {when} 在日志范围（{first} 至 {last}）之内：请核对是否"
+        en=f"No line has this id. It says {when}, and the logs here are of {first} to {last}. "
+        "Check for a mistyped character, or ask whether another service made it.",
+        zh=f"没有该编号的记录。编号时间是 {when}，此处日志为 {first} 至 {last}：请核对是否"
         "抄错，或是否来自其他服务。",
     )

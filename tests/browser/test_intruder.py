@@ -72,6 +72,21 @@ def test_a_file_that_was_not_uploaded_reaches_no_handler(
     assert len(speech.lines(event="synthesis.finished")) == before
 
 
+def test_a_request_that_gradio_cannot_read_leaves_no_text_in_the_log(
+    intruder: httpx.Client, speech: Site
+) -> None:
+    """Gradio prints what it stumbled over; the log says where, and not what was typed."""
+    canary = "我住在幸福路十八号的小明"
+    handlers = intruder.get("/config").json()["dependencies"]
+    handler = next(item for item in handlers if item["backend_fn"] and len(item["inputs"]) > 1)
+    call(intruder, handler, [canary])
+    call(intruder, handler, [handed_in(f"/nowhere/{canary}"), canary, "neutral", 1.0, "wav", None])
+    assert speech.lines(event="page.unexpected")
+    assert canary not in "".join(
+        path.read_text(encoding="utf-8") for path in (speech.folder / "logs").glob("*.jsonl")
+    )
+
+
 def test_the_handler_is_reached_without_a_file(intruder: httpx.Client, speech: Site) -> None:
     """The same call without the stolen file works, so that the refusals above mean something."""
     (handler,) = [

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -264,6 +265,18 @@ async def test_a_running_request_is_finished_before_the_end(
     (stopped,) = service.log.lines("service.stopped")
     assert (stopped["requests_given_up"], stopped["events_written"]) == (0, True)
     assert not [line for line in service.log.lines() if line["level"] in ("error", "critical")]
+
+
+async def test_an_open_tab_does_not_delay_the_end(start: Any, tmp_path: Path) -> None:
+    """A tab's lasting connection is let go of at once, long before the grace is over."""
+    async with start(tmp_path) as service:
+        tab = service.client.stream("GET", "/gradio_api/heartbeat/tab")
+        async with tab as connection:
+            assert "ALIVE" in await anext(connection.aiter_text())
+            began = time.monotonic()
+            service.process.send_signal(signal.SIGTERM)
+            assert await service.ended() == 0
+    assert time.monotonic() - began < 10
 
 
 async def test_a_request_beyond_the_grace_is_given_up(

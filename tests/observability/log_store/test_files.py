@@ -159,13 +159,13 @@ def test_an_unknown_id_is_told_what_was_searched(tmp_path: Path, store: FileLogS
     write(tmp_path, "2025-11-27", *NOISE)
     assert missing(store) == (
         (
-            "No line has this id. It says 2025-11-21 23:59 UTC, and the logs here (2025-11-20 to "
-            "2025-11-27) cover that. Check for a mistyped character, or ask whether another "
+            "No line has this id. It says 2025-11-21 23:59 UTC, and the logs here are of "
+            "2025-11-20 to 2025-11-27. Check for a mistyped character, or ask whether another "
             "service made it."
         ),
         (
-            "没有该编号的记录。编号时间 2025-11-21 23:59 UTC 在日志范围（2025-11-20 至 2025-11-27）"
-            "之内：请核对是否抄错，或是否来自其他服务。"
+            "没有该编号的记录。编号时间是 2025-11-21 23:59 UTC，此处日志为 2025-11-20 至 2025-11-27："
+            "请核对是否抄错，或是否来自其他服务。"
         ),
     )
 
