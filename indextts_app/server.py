@@ -28,7 +28,6 @@ from indextts_app.engines.base import Capabilities
 from indextts_app.pages import gradio_environment
 from indextts_app.readiness import Readiness
 from indextts_app.settings import Settings, SettingsError
-from indextts_app.story import EVENT
 from indextts_app.synthesizer import Synthesizer
 from indextts_app.workers.pool import WorkerPool
 from indextts_app.workers.worker import EngineSpec
@@ -185,7 +184,7 @@ def run(settings: Settings) -> None:
 def _serve(settings: Settings, listener: socket.socket) -> None:
     service = Service(settings)
     set_sinks([logs.EventLog(), service.metrics, service.readiness])
-    lost = recovery.write_lost(settings.log_dir, EVENT)
+    lost = recovery.write_lost(settings.log_dir)
     log.info(
         recovery.RECONCILED,
         requests_lost=lost,

@@ -20,7 +20,9 @@ from __future__ import annotations
 import atexit
 from pathlib import Path
 
-from observability import logs
+import structlog
+
+from observability import logs, recovery
 from observability.metrics import Metrics
 from observability.observe import Observation, current, drain, observe, record, set_sinks, stage
 
@@ -43,6 +45,8 @@ def setup(log_dir: str | Path, *, stdout: bool = True, capture: bool = False) ->
     """
     Log every observed call to day files in `log_dir`, count it, and flush when the process ends.
 
+    What a crash of the last process swallowed is written as `lost` first.
+
     Args:
         log_dir: folder of the JSON lines; made if missing, one process a folder.
         stdout: whether the lines go to stdout as well.
@@ -54,6 +58,8 @@ def setup(log_dir: str | Path, *, stdout: bool = True, capture: bool = False) ->
     handler = logs.set_up(Path(log_dir), stdout=stdout, capture=capture)
     metrics = Metrics()
     set_sinks([logs.EventLog(), metrics])
+    lost = recovery.write_lost(Path(log_dir))
+    structlog.get_logger("observability").info(recovery.RECONCILED, requests_lost=lost)
     atexit.register(handler.close)
     atexit.register(drain, DRAIN_SECONDS)
     return metrics

@@ -18,24 +18,27 @@ RECONCILED = "log.reconciled"
 """The event that ends a recovery: everything before it is settled, so the next looks no further."""
 
 
-def unfinished(folder: Path, name: str) -> list[dict[str, Scalar]]:
+def unfinished(folder: Path) -> list[dict[str, Scalar]]:
     """
     The fields of every `<name>.started` line since the last recovery that was never finished.
 
     Lines that cannot be read (torn, foreign) are passed over; oldest first.
     """
-    open_lines: dict[str, dict[str, Scalar]] = {}
+    open_lines: dict[tuple[str, str], dict[str, Scalar]] = {}
     for line in _lines_since_reconciled(folder):
-        if (fields := _fields(line, f"{name}.started")) and "request_id" in fields:
-            open_lines[str(fields["request_id"])] = fields
-        elif (fields := _fields(line, f"{name}.finished")) and "request_id" in fields:
-            open_lines.pop(str(fields["request_id"]), None)
+        if fields := _fields(line, ".started") or _fields(line, ".finished"):
+            name, _, kind = str(fields["event"]).rpartition(".")
+            key = name, str(fields.get("request_id"))
+            if kind == "finished":
+                open_lines.pop(key, None)
+            elif "request_id" in fields:
+                open_lines[key] = fields
     return list(open_lines.values())
 
 
-def write_lost(folder: Path, name: str) -> int:
+def write_lost(folder: Path) -> int:
     """Write `<name>.finished` with `status=lost` for each unfinished request; says how many."""
-    lost = unfinished(folder, name)
+    lost = unfinished(folder)
     for fields in lost:
         known = {key: value for key, value in fields.items() if key in field_names()}
         known |= {
@@ -43,6 +46,7 @@ def write_lost(folder: Path, name: str) -> int:
             "error_type": "process_died",
             "error_message": "The service stopped before this request was finished.",
         }
+        name = str(fields["event"]).removesuffix(".started")
         emit("finished", Event.build(f"{name}.finished", known))
     return len(lost)
 
@@ -74,11 +78,13 @@ def _after_last(path: Path, event: str) -> int | None:
 
 
 def _fields(line: bytes, event: str) -> dict[str, Scalar] | None:
-    """The fields of a line of this event, not of one that only quotes its name."""
-    if f'"{event}"'.encode() not in line:
+    """The fields of a line whose event ends so, not of one that only quotes its name."""
+    if f'{event}"'.encode() not in line:
         return None
     try:
         fields = json.loads(line)
     except ValueError:
         return None
-    return fields if isinstance(fields, dict) and fields.get("event") == event else None
+    if isinstance(fields, dict) and str(fields.get("event")).endswith(event):
+        return fields
+    return None

@@ -378,6 +378,7 @@ def test_setup_writes_and_counts_every_observed_call(
     metrics = observability.setup(tmp_path, stdout=False)
     observe("render")(lambda: None)()
     assert [line["event"] for line in Log(tmp_path).lines()] == [
+        "log.reconciled",
         "render.started",
         "render.finished",
     ]

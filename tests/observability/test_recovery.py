@@ -45,7 +45,7 @@ def write(folder: Path, *lines: str, name: str = TODAY) -> None:
 
 
 def unfinished_ids(folder: Path) -> list[object]:
-    return [fields["request_id"] for fields in unfinished(folder, "synthesis")]
+    return [fields["request_id"] for fields in unfinished(folder)]
 
 
 def test_a_request_that_a_crash_swallowed_is_finished_as_lost(
@@ -60,7 +60,7 @@ def test_a_request_that_a_crash_swallowed_is_finished_as_lost(
         "text_hash": "ab",
     }
     write(tmp_path, started(A, **asked, level="info", logger="x", version="1"), finished(B))
-    assert write_lost(tmp_path, "synthesis") == 1
+    assert write_lost(tmp_path) == 1
     assert recorder.finished_events == [
         Event(
             event="synthesis.finished",
@@ -81,7 +81,7 @@ def test_a_request_that_a_crash_swallowed_is_finished_as_lost(
 def test_what_was_finished_is_not_lost(tmp_path: Path, recorder: Recorder) -> None:
     """Whatever the order of many requests, those with both lines are left alone."""
     write(tmp_path, started(A), started(B), finished(B), started(C), finished(A))
-    assert write_lost(tmp_path, "synthesis") == 1
+    assert write_lost(tmp_path) == 1
     assert [event.request_id for event in recorder.finished_events] == [C]
 
 
@@ -123,7 +123,7 @@ def test_recovery_through_real_files_settles_everything(tmp_path: Path) -> None:
     EventLog().started(Event(event="synthesis.started", request_id=A, speaker="知燕"))
     lost = []
     for _ in range(2):
-        lost.append(write_lost(tmp_path, "synthesis"))
+        lost.append(write_lost(tmp_path))
         structlog.get_logger("service").info(RECONCILED, requests_lost=lost[-1])
     (file,) = tmp_path.iterdir()
     events = [json.loads(text)["event"] for text in file.read_text("utf-8").splitlines()]
@@ -157,9 +157,9 @@ def test_a_last_line_without_its_end_is_read_or_passed_over(tmp_path: Path) -> N
 
 
 def test_events_of_another_name_are_another_matter(tmp_path: Path) -> None:
-    """Only the requests of the asked-for name are looked at."""
+    """A start is settled by a finish of its own name only; every name is looked at."""
     write(tmp_path, line("batch.started", A), started(B), line("batch.finished", B))
-    assert unfinished_ids(tmp_path) == [B]
+    assert unfinished_ids(tmp_path) == [A, B]
 
 
 @pytest.mark.parametrize("name", ["synthesis.started", "synthesis.finished", RECONCILED])
@@ -179,5 +179,5 @@ def test_a_field_that_quotes_a_whole_line_is_no_event(tmp_path: Path) -> None:
 
 def test_a_folder_without_files_has_nothing_to_recover(tmp_path: Path, recorder: Recorder) -> None:
     """The very first start."""
-    assert write_lost(tmp_path / "never", "synthesis") == 0
+    assert write_lost(tmp_path / "never") == 0
     assert recorder.finished_events == []
