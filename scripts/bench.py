@@ -224,6 +224,7 @@ def _start_service(folder: Path, port: int, settings: dict[str, str]) -> subproc
         cwd=folder,
         env={**own, "PYTHONPATH": str(ROOT), "INDEXTTS_PORT": str(port), **settings},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 
