@@ -5,6 +5,7 @@ Promises of the intake of recordings, with the real ffmpeg: an untrusted file in
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 import wave
@@ -259,11 +260,16 @@ def test_no_metadata_is_carried_over(uploads: Path, accept: Intake) -> None:
     assert b"canary" not in accept(path).path.read_bytes()
 
 
+@pytest.mark.parametrize("present", [(), ("prlimit",)], ids=str)
 def test_without_ffmpeg_the_fault_is_the_services(
-    uploads: Path, accept: Intake, monkeypatch: pytest.MonkeyPatch
+    uploads: Path, accept: Intake, monkeypatch: pytest.MonkeyPatch, present: tuple[str, ...]
 ) -> None:
     """A missing program is not blamed on the recording."""
     path = recording(uploads / "voice.wav")
-    monkeypatch.setenv("PATH", str(uploads))
+    programs = uploads / "programs"
+    programs.mkdir()
+    for name in present:
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(programs))
     with pytest.raises(errors.NotReady, match="ffmpeg"):
         accept(path)

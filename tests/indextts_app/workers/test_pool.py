@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -384,6 +385,24 @@ async def test_a_worker_that_cannot_speak_never_serves(
         await until(lambda: reason in (pool.unavailable or ""))
         assert pool.ready_workers == 0
     await until(lambda: not psutil.Process().children(recursive=True))
+
+
+async def test_a_moment_without_descriptors_does_not_cost_the_slot(
+    pools: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose channel could not be opened is tried again like any other."""
+    real, failures = socket.socketpair, [OSError(24, "Too many open files")]
+
+    def scarce(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(*arguments)
+
+    async with pools() as pool:
+        monkeypatch.setattr(worker_module.socket, "socketpair", scarce)
+        os.kill(next(iter(pool.pids().values())), signal.SIGKILL)
+        await until(lambda: not failures and pool.ready_workers)
+        assert (await pool.run(task())).samples.any()
 
 
 async def test_an_interpreter_that_is_not_there_is_named(pools: Any, until: Until) -> None:
