@@ -28,11 +28,36 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    engine: Literal["espeak", "drill"] = Field("espeak", description="engine that makes the sound")
+    engine: Literal["espeak", "drill", "indextts2"] = Field(
+        "espeak", description="engine that makes the sound"
+    )
     workers: int = Field(1, ge=1, le=64, description="worker processes, one request at a time each")
     worker_python: Path | None = Field(
         None, description="Python interpreter of the workers; the service's own if not set"
     )
+    model_dir: Path = Field(Path("checkpoints"), description="folder of the model's weights")
+    model_version: Literal["2", "2.5"] = Field("2", description="IndexTTS-2 or IndexTTS-2.5")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|xpu|mps)$", description="where the model runs"
+    )
+    half_precision: bool = Field(False, description="16-bit model on a GPU: less memory, faster")
+    emotion_from_text: bool = Field(
+        True, description="load the model that reads emotions from text"
+    )
+    cuda_kernel: bool = Field(False, description="compile the vocoder's own CUDA kernel")
+    deepspeed: bool = Field(False, description="run the token model with DeepSpeed")
+    accel: bool = Field(
+        False, description="run the token model with flash-attention; fewer controls work then"
+    )
+    torch_compile: bool = Field(False, description="compile the spectrogram model")
+    speaker_dir: Path = Field(
+        Path("speakers"), description="folder of speakers, presets and the glossary"
+    )
+    max_speakers: int = Field(500, ge=1, le=10_000, description="speakers that may be made")
+    speaker_cache_mb: float = Field(
+        512, ge=0, description="memory for encoded speakers in each worker"
+    )
+
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on")
 
@@ -55,6 +80,26 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(60, gt=0, description="longest time from the door to the answer")
     worker_start_seconds: float = Field(120, gt=0, description="longest start of a worker")
     shutdown_seconds: float = Field(30, ge=0, description="grace for running requests at shutdown")
+
+    self_heal: Literal["observe", "act"] = Field(
+        "observe",
+        description="whether workers are restarted for their memory, or it is only logged",
+    )
+    empty_cache_mb: float = Field(
+        1024, gt=0, description="unused memory on the device that is given back between requests"
+    )
+    worker_memory_mb: float = Field(
+        0, ge=0, description="memory of a worker that is too much (0 = none is)"
+    )
+    memory_slope_mb: float = Field(
+        4, ge=0, description="lasting growth a request that is too much (0 = none is)"
+    )
+    recycle_requests: int = Field(
+        0, ge=0, description="requests after which a worker is replaced (0 = never)"
+    )
+    idle_unload_seconds: float = Field(
+        0, ge=0, description="idle time after which a worker is unloaded (0 = never)"
+    )
 
     metrics_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from indextts_app import audio, errors, references
-from indextts_app.engines.base import Capabilities, Task
+from indextts_app.engines.base import Capabilities, Samples, Task
 from indextts_app.settings import Settings
 from indextts_app.synthesis import (
     Caller,
@@ -43,6 +43,12 @@ class Watcher(Protocol):
 
     def stage(self, name: str) -> None:
         """The request entered a stage."""
+
+    def segment(self, number: int, count: int) -> None:
+        """The engine is at segment `number` (from 1) of `count`."""
+
+    def audio(self, samples: Samples, sample_rate: int) -> None:
+        """The engine's next samples, as soon as they are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +256,7 @@ class _Follower:
         self._asked_ms = observation.since_start_ms()
         self._waited_ms: float | None = None
         self._measured = False
+        self._heard = False
         self._seen: list[tuple[str, float]] = []
 
     def waiting(self, ahead: int) -> None:
@@ -266,8 +273,16 @@ class _Follower:
         if self._watcher:
             self._watcher.stage(name)
 
-    def first_audio(self) -> None:
-        self._observation.record(first_audio_ms=round(self._observation.since_start_ms(), 3))
+    def segment(self, number: int, count: int) -> None:
+        if self._watcher:
+            self._watcher.segment(number, count)
+
+    def audio(self, samples: Samples, sample_rate: int) -> None:
+        if not self._heard:
+            self._heard = True
+            self._observation.record(first_audio_ms=round(self._observation.since_start_ms(), 3))
+        if self._watcher:
+            self._watcher.audio(samples, sample_rate)
 
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
         self._measured = True

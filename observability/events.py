@@ -26,6 +26,7 @@ STATUSES: tuple[Status, ...] = (
 VERDICTS = ("ok", "silent", "clipped", "truncated", "wrong_format")
 STAGES = (
     "text_prep",
+    "emotion_text",
     "speaker_enc",
     "acoustic",
     "vocoder",
@@ -76,8 +77,29 @@ class Event:
     speaker: str | None = _field("asked", "speaker, from the engine's list", "发音人")
     emotion: str | None = _field("asked", "emotion, from the closed list", "情感")
     emotion_mode: str | None = _field(
-        "asked", "where the emotion comes from: speaker or preset", "情感来源"
+        "asked",
+        "where the emotion comes from: speaker, preset, reference, vector or text",
+        "情感来源：发音人、预设、参考音频、权重或文字描述",
     )
+    emotion_weight: float | None = _field(
+        "asked", "how much of the emotion is mixed in, 0 to 1", "情感权重（0 到 1）"
+    )
+    emotion_vector: str | None = _field(
+        "asked", "the eight weights as sent, comma-separated", "八维情感权重（逗号分隔）"
+    )
+    emotion_text_len: int | None = _field(
+        "asked", "characters of the emotion's description", "情感描述字数"
+    )
+    language: str | None = _field("asked", "language that the text is read in", "朗读语言")
+    seed: int | None = _field(
+        "asked", "seed of the random numbers: the same again gives the same audio", "随机种子"
+    )
+    controls: str | None = _field(
+        "asked",
+        "the engine's own controls where not at their default, as logfmt",
+        "非默认的引擎参数",
+    )
+    preset: str | None = _field("asked", "saved preset that the request began with", "所用预设")
     speed: float | None = _field("asked", "pace, 1.0 = the speaker's own", "语速倍率")
     format: str | None = _field("asked", "container asked for", "音频格式")
     text_len: int | None = _field("asked", "characters of text", "文本字数")
@@ -91,6 +113,15 @@ class Event:
     reference_seconds: float | None = _field(
         "asked", "length of the reference as used", "参考音频时长"
     )
+    reference_truncated: bool | None = _field(
+        "asked", "whether the recording was longer than is used", "参考音频是否被截断"
+    )
+    emotion_reference_hash: str | None = _field(
+        "asked", "content hash of the emotion's recording", "情感参考音频的内容哈希", trusted=True
+    )
+    emotion_reference_seconds: float | None = _field(
+        "asked", "length of the emotion's recording as used", "情感参考音频时长"
+    )
 
     duration_ms: float | None = _field(
         "time", "from the door to the answer", "总耗时：从进门到应答"
@@ -100,10 +131,19 @@ class Event:
     text_normalize_ms: float | None = _field(
         "time", "the normaliser's part of text_prep", "其中文本规整耗时"
     )
+    stage_emotion_text_ms: float | None = _field(
+        "time", "reading an emotion out of words", "从文字判断情感的耗时"
+    )
     stage_speaker_enc_ms: float | None = _field(
         "time", "reading the reference recording", "参考音频处理耗时"
     )
     stage_acoustic_ms: float | None = _field("time", "acoustic model", "声学模型耗时")
+    acoustic_gpt_ms: float | None = _field(
+        "time", "the token model's part of acoustic", "其中 GPT 耗时"
+    )
+    acoustic_s2mel_ms: float | None = _field(
+        "time", "the spectrogram model's part of acoustic", "其中 s2mel 耗时"
+    )
     stage_vocoder_ms: float | None = _field("time", "vocoder", "声码器耗时")
     stage_acoustic_vocoder_ms: float | None = _field(
         "time",
@@ -122,6 +162,18 @@ class Event:
 
     text_spoken_len: int | None = _field(
         "came_out", "characters after numbers were written out", "规整后的字数"
+    )
+    segments: int | None = _field("came_out", "pieces that the text was cut into", "分段数")
+    text_tokens: int | None = _field("came_out", "tokens of the text", "文本 Token 数")
+    unknown_tokens: int | None = _field(
+        "came_out", "tokens that the model does not know and leaves out", "模型不认识的 Token 数"
+    )
+    acoustic_tokens: int | None = _field("came_out", "acoustic tokens made", "声学 Token 数")
+    length_limited: bool | None = _field(
+        "came_out", "whether a segment hit the limit of acoustic tokens", "是否触及长度上限"
+    )
+    streamed: bool | None = _field(
+        "came_out", "whether audio went out before all of it was made", "是否流式输出"
     )
     audio_seconds: float | None = _field("came_out", "length of the audio", "音频时长")
     audio_bytes: int | None = _field("came_out", "size of the file", "音频大小")
@@ -168,6 +220,56 @@ class Event:
     )
 
     device: str | None = _field("cost", "device that the engine ran on", "运行设备")
+    gpu_seconds: float | None = _field("cost", "time on the GPU", "占用 GPU 的秒数")
+    gpu_memory_before_mb: float | None = _field(
+        "cost", "GPU memory in tensors before", "此前已分配显存"
+    )
+    gpu_memory_peak_mb: float | None = _field(
+        "cost", "GPU memory in tensors at the most", "峰值已分配显存"
+    )
+    gpu_memory_after_mb: float | None = _field(
+        "cost", "GPU memory in tensors after", "此后已分配显存"
+    )
+    gpu_reserved_before_mb: float | None = _field(
+        "cost", "GPU memory held by the allocator before", "此前分配器保留显存"
+    )
+    gpu_reserved_peak_mb: float | None = _field(
+        "cost", "GPU memory held by the allocator at the most", "峰值分配器保留显存"
+    )
+    gpu_reserved_after_mb: float | None = _field(
+        "cost", "GPU memory held by the allocator after", "此后分配器保留显存"
+    )
+    gpu_used_before_mb: float | None = _field(
+        "cost", "GPU memory in use on the card (NVML) before", "此前整卡已用显存（NVML）"
+    )
+    gpu_used_peak_mb: float | None = _field(
+        "cost",
+        "GPU memory in use on the card (NVML), the highest seen between stages",
+        "整卡已用显存峰值（NVML，阶段间采样）",
+    )
+    gpu_used_after_mb: float | None = _field(
+        "cost", "GPU memory in use on the card (NVML) after", "此后整卡已用显存（NVML）"
+    )
+    worker_memory_mb: float | None = _field(
+        "cost", "memory of the worker process afterwards", "合成进程内存"
+    )
+    memory_slope_mb: float | None = _field(
+        "cost",
+        "growth of the worker's memory a request, over its recent ones",
+        "近期每次请求的内存增长",
+    )
+    speaker_cache_hit: bool | None = _field(
+        "cost", "whether the speaker was encoded already", "音色缓存是否命中"
+    )
+    emotion_cache_hit: bool | None = _field(
+        "cost", "whether the emotion's recording was encoded already", "情感参考缓存是否命中"
+    )
+    speaker_cache_evictions: int | None = _field(
+        "cost", "recordings that were forgotten to make room", "为腾出空间而淘汰的缓存数"
+    )
+    speaker_cache_mb: float | None = _field(
+        "cost", "memory of the encoded recordings afterwards", "音色缓存占用"
+    )
     worker: str | None = _field("cost", "worker that did it: slot and pid", "工作进程：序号与 PID")
 
     extra: Mapping[str, Scalar] = field(default_factory=dict)

@@ -16,6 +16,7 @@ import numpy as np
 from indextts_app.engines.base import (
     EMOTIONS,
     Capabilities,
+    Features,
     Job,
     OutOfMemory,
     Speaker,
@@ -49,6 +50,14 @@ FAULTS = {
 }
 
 
+FEATURES = Features()
+
+
+def features(**_: float) -> Features:
+    """The same for every option."""
+    return FEATURES
+
+
 class DrillEngine:
     """Makes a tone of 0.2 s a character, or the fault that the speaker is named after."""
 
@@ -68,7 +77,7 @@ class DrillEngine:
             emotions=EMOTIONS,
             scripts=(),
             stages=tuple(SHARES),
-            reference="none",
+            features=FEATURES,
             self_test_text="drill",
             notes={
                 "speaker": Translated(

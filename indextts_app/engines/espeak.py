@@ -21,6 +21,7 @@ from indextts_app.engines.base import (
     Cancelled,
     Capabilities,
     EngineUnfit,
+    Features,
     Job,
     ReferenceUnusable,
     Samples,
@@ -34,6 +35,13 @@ from indextts_app.engines.reference_prosody import measure
 _INSTALL = "pip install espeakng-loader==0.2.4"
 
 Language = Literal["cmn", "en-us"]
+
+FEATURES = Features(reference="pitch_and_pace")
+
+
+def features() -> Features:
+    """The same for every option: there are none."""
+    return FEATURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +168,7 @@ class EspeakEngine:
             emotions=EMOTIONS,
             scripts=("CJK", "LATIN", "GREEK"),
             stages=("text_prep", "speaker_enc", "acoustic_vocoder"),
-            reference="pitch_and_pace",
+            features=FEATURES,
             self_test_text="今天天气很好。",
             notes=_NOTES,
         )

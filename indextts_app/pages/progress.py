@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from indextts_app.engines.base import Samples
+
 
 class Progress:
     """
     A watcher of the synthesizer that remembers the last word.
 
     `ahead` is the number of requests in front of this one, or None when it does not wait;
-    `current` is the stage that it is in, or None before the first.
+    `current` is the stage that it is in, or None before the first; `segments` the segment that is
+    being made and their count, where the engine tells them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.ahead: int | None = None
         self.current: str | None = None
+        self.segments: tuple[int, int] | None = None
         self._clock = clock
         self._began = clock()
 
@@ -28,6 +32,13 @@ class Progress:
         """The request entered a stage."""
         self.ahead = None
         self.current = name
+
+    def segment(self, number: int, count: int) -> None:
+        """The engine is at segment `number` of `count`."""
+        self.segments = number, count
+
+    def audio(self, samples: Samples, sample_rate: int) -> None:
+        """Nothing: the whole audio is shown when it is done."""
 
     def elapsed_seconds(self) -> float:
         """Since the request was sent."""

@@ -24,6 +24,7 @@ from indextts_app import engines
 from indextts_app.engines.base import (
     Cancelled,
     EngineUnfit,
+    FieldUnusable,
     OutOfMemory,
     ReferenceUnusable,
     Samples,
@@ -70,12 +71,20 @@ class WorkerJob:
     def stage(self, name: str) -> Iterator[None]:
         """Time the block and tell the service which stage runs."""
         self.check_cancelled()
-        self._send({"kind": "stage", "stage": name})
+        self.entered(name)
         began = time.perf_counter()
         try:
             yield
         finally:
             self.spent(name, time.perf_counter() - began)
+
+    def entered(self, name: str) -> None:
+        """Tell the service which stage runs; its time is told with `spent`."""
+        self._send({"kind": "stage", "stage": name})
+
+    def segment(self, number: int, count: int) -> None:
+        """Tell the service which segment is being made."""
+        self._send({"kind": "segment", "number": number, "count": count})
 
     def spent(self, name: str, seconds: float) -> None:
         """Add time to a stage."""
@@ -103,7 +112,7 @@ class WorkerJob:
     def flush(self) -> None:
         """Send what is still held back."""
         if self._pending:
-            self._send({"kind": "audio"}, self._pending)
+            self._send({"kind": "audio", "sample_rate": self.rate}, self._pending)
             self._pending = bytearray()
         self._sent_at = time.perf_counter()
 
@@ -172,6 +181,9 @@ class Worker:
             last = _failure("out_of_memory", error)
         except ReferenceUnusable as error:
             last = {"kind": "reference_unusable", "reason": asdict(error.reason)}
+        except FieldUnusable as error:
+            reason = asdict(error.reason)
+            last = {"kind": "field_unusable", "field": error.field, "reason": reason}
         except Exception as error:  # noqa: BLE001  # an edge: the service decides what it means
             last = _failure("engine_error", error)
         else:

@@ -75,8 +75,11 @@ class Listener(Protocol):
     def stage(self, name: str) -> None:
         """The engine entered a stage."""
 
-    def first_audio(self) -> None:
-        """The engine's first samples arrived."""
+    def segment(self, number: int, count: int) -> None:
+        """The engine is at segment `number` (from 1) of `count`."""
+
+    def audio(self, samples: Samples, sample_rate: int) -> None:
+        """The engine's next samples arrived."""
 
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
         """The engine's stages in seconds and its own fields, also of a failed request."""
@@ -88,7 +91,8 @@ class Silence:
     def waiting(self, ahead: int) -> None: ...
     def taken(self, worker: str) -> None: ...
     def stage(self, name: str) -> None: ...
-    def first_audio(self) -> None: ...
+    def segment(self, number: int, count: int) -> None: ...
+    def audio(self, samples: Samples, sample_rate: int) -> None: ...
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None: ...
 
 
@@ -226,13 +230,15 @@ class Worker:
 
     def _delivery(self, work: _Work, last: Mapping[str, Any]) -> Delivery:
         if last["kind"] == "done":
-            can = self._capabilities
-            rate = last["sample_rate"] or (can.sample_rate if can else 0)
-            samples = np.frombuffer(b"".join(work.audio), dtype="<i2").astype(np.int16, copy=False)
-            return Delivery(samples, rate, last["spoken_text"])
+            samples = _samples(b"".join(work.audio))
+            return Delivery(samples, self._sample_rate(last), last["spoken_text"])
         if last["kind"] == "reference_unusable":
             raise errors.ReferenceRefused(
                 reason=last["reason"]["en"], reason_zh=last["reason"]["zh"]
+            )
+        if last["kind"] == "field_unusable":
+            raise errors.InvalidField(
+                field=last["field"], reason=last["reason"]["en"], reason_zh=last["reason"]["zh"]
             )
         if last["kind"] == "cancelled":
             raise errors.ClientGone
@@ -245,6 +251,10 @@ class Worker:
         failed = errors.EngineOutOfMemory if last["kind"] == "out_of_memory" else errors.EngineError
         raise failed(origin=last["origin"])
 
+    def _sample_rate(self, head: Mapping[str, Any]) -> int:
+        """The rate that a message names, or else the engine's own."""
+        return head["sample_rate"] or (self._capabilities.sample_rate if self._capabilities else 0)
+
     def _hear(self, head: dict[str, Any], body: bytes) -> None:
         kind = head["kind"]
         if kind == "ready":
@@ -254,10 +264,11 @@ class Worker:
         elif work := self._work:
             if kind == "stage":
                 work.listener.stage(head["stage"])
+            elif kind == "segment":
+                work.listener.segment(head["number"], head["count"])
             elif kind == "audio":
-                if not work.audio:
-                    work.listener.first_audio()
                 work.audio.append(body)
+                work.listener.audio(_samples(body), self._sample_rate(head))
             elif not work.last.done():
                 work.listener.measured(head.get("stages", {}), head.get("notes", {}))
                 work.last.set_result(head)
@@ -355,6 +366,10 @@ class _Messages(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._lost()
+
+
+def _samples(data: bytes) -> Samples:
+    return np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
 
 
 def _as_message(task: Task) -> dict[str, object]:

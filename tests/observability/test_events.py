@@ -49,7 +49,13 @@ def test_what_ends_in_a_unit_is_a_number() -> None:
 
 def test_only_ids_and_hashes_of_our_own_are_trusted() -> None:
     """Whatever a client can fill is redacted like any text."""
-    assert trusted_fields() == {"request_id", "text_hash", "reference_hash", "error_fingerprint"}
+    assert trusted_fields() == {
+        "request_id",
+        "text_hash",
+        "reference_hash",
+        "emotion_reference_hash",
+        "error_fingerprint",
+    }
 
 
 def test_a_line_is_flat_in_the_order_of_the_schema_and_without_what_is_absent() -> None:

@@ -29,7 +29,6 @@ CAN = Capabilities(
     emotions=("neutral",),
     scripts=(),
     stages=STAGES,
-    reference="none",
     self_test_text="drill",
 )
 
