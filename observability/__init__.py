@@ -12,6 +12,8 @@ One structured line for every call of a function: request_id, stage times, outco
             ...
         record(text_len=len(page))
 
+For IndexTTS-2 as it comes, `attach(tts)` does all of this from outside: see docs/attach.md.
+
 A library of its own: it knows nothing of the service that uses it.
 """
 
@@ -23,12 +25,14 @@ from pathlib import Path
 import structlog
 
 from observability import logs, recovery
+from observability.attach import attach
 from observability.metrics import Metrics
 from observability.observe import Observation, current, drain, observe, record, set_sinks, stage
 
 __all__ = [
     "Metrics",
     "Observation",
+    "attach",
     "current",
     "drain",
     "observe",

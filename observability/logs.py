@@ -246,7 +246,12 @@ class EventLog:
     """The sink that writes an event as a line, at the level that its status calls for."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger(EVENTS_LOGGER)
+        # With a pipeline of its own: a program that is observed may have configured structlog's.
+        self._log = structlog.wrap_logger(
+            logging.getLogger(EVENTS_LOGGER),
+            processors=[_as_record],
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
 
     def started(self, event: Event) -> None:
         """Write the started line; it is in the file when this returns."""

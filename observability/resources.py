@@ -165,7 +165,17 @@ class WorkerCollector(Collector):
 class LossCollector(Collector):
     """What observability could not deliver, by sink; zero until something is lost."""
 
-    SINKS = ("file", "stdout", "format", "eventlog", "metrics", "deferred", "fields")
+    SINKS = (
+        "file",
+        "stdout",
+        "format",
+        "eventlog",
+        "metrics",
+        "deferred",
+        "fields",
+        "probe",
+        "attach",
+    )
 
     def collect(self) -> Iterator[Metric]:
         """Every known sink from the start, so that an alert on an increase can fire."""
