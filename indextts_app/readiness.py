@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from indextts_app import errors
-from indextts_app.engines.base import Task
 from indextts_app.workers.pool import WorkerPool
 from observability.audio_check import check_signal
 from observability.events import Event
@@ -38,7 +37,8 @@ class Readiness:
     A sink that remembers the last outcomes, and says whether to send more requests.
 
     Ready means: a worker is up, and either not all of the last three requests went wrong, or a
-    short synthesis made just now came out as sound.
+    short synthesis made just now came out as sound. Or nobody came for so long that all workers
+    are unloaded: the next request has one loaded, and hears it speak first.
     """
 
     def __init__(self, pool: WorkerPool, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,6 +62,8 @@ class Readiness:
         if self._pool.unavailable:
             return Answer(ready=False, reason=self._pool.unavailable)
         if not self._pool.ready_workers:
+            if self._pool.unloaded_workers:
+                return Answer(ready=True, reason="unloaded while idle; a request loads it again.")
             return Answer(ready=False, reason="every worker is being restarted.")
         if not self._outcomes:
             return Answer(ready=True, reason="the self-test of each worker passed.")
@@ -74,10 +76,9 @@ class Readiness:
         return self._trial
 
     async def _try(self) -> Answer:
-        can = self._pool.capabilities
-        if can is None:
+        task = self._pool.trial_task()
+        if task is None:
             return Answer(ready=False, reason="the engine is still loading.")
-        task = Task("self-test", can.self_test_text, can.speakers[0].id, can.emotions[0], 1.0)
         try:
             async with asyncio.timeout(TRIAL_SECONDS):
                 delivery = await self._pool.run(task)

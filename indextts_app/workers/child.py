@@ -1,6 +1,9 @@
 """
 The worker process: loads one engine, then works off one task at a time until its channel closes.
 
+What a text will be cut into is answered beside a running task, by a thread of its own. After each
+task the service hears how much memory the process holds, and may ask it to give some back.
+
 Run as `python -m indextts_app.workers.child ENGINE OPTIONS_JSON CHANNEL_FD`. Imports the standard
 library, numpy and the engine only.
 """
@@ -15,9 +18,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from indextts_app import engines
@@ -25,10 +29,15 @@ from indextts_app.engines.base import (
     Cancelled,
     EngineUnfit,
     FieldUnusable,
+    Memory,
     OutOfMemory,
+    Previewing,
     ReferenceUnusable,
+    Relievable,
     Samples,
+    Segment,
     Task,
+    Translated,
 )
 from indextts_app.workers import channel
 
@@ -37,6 +46,14 @@ MAX_TRACE_CHARS = 8_000
 PIECE_BYTES = 128 * 1024
 PIECE_SECONDS = 0.05
 """Audio is held back until one of these is reached: each message wakes the service once."""
+
+STATM = Path("/proc/self/statm")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+_NO_PREVIEW = Translated(
+    "this engine does not cut texts into segments. Leave the preview out.",
+    "当前引擎不会对文本分段，无法预览。",
+)
 
 
 class WorkerJob:
@@ -118,17 +135,19 @@ class WorkerJob:
 
 
 class _Send:
-    """Writes messages to the service; a service that is gone ends this process."""
+    """Writes messages to the service, whole; a service that is gone ends this process."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._lock = threading.Lock()
 
     def __call__(self, head: channel.Head, body: channel.Body = b"") -> None:
         try:
-            # In two calls: a copy of the body would cost more than the second one.
-            self._connection.sendall(channel.pack_head(head, len(body)))
-            if body:
-                self._connection.sendall(body)
+            with self._lock:
+                # In two calls: a copy of the body would cost more than the second one.
+                self._connection.sendall(channel.pack_head(head, len(body)))
+                if body:
+                    self._connection.sendall(body)
         except OSError:
             os._exit(0)
 
@@ -140,7 +159,8 @@ class Worker:
         self._engine = engines.make(name, options)
         self._incoming = connection.makefile("rb")
         self._send = _Send(connection)
-        self._tasks: queue.Queue[WorkerJob] = queue.Queue()
+        self._turns: queue.Queue[WorkerJob | str] = queue.Queue()
+        self._previews: queue.Queue[Task] = queue.Queue()
         self._jobs: dict[str, WorkerJob] = {}
 
     def run(self) -> None:
@@ -151,9 +171,20 @@ class Worker:
         except EngineUnfit as error:
             self._send({"kind": "unfit", "reason": str(error)})
             return
-        self._send({"kind": "ready", "capabilities": asdict(can)})
+        threading.Thread(target=self._preview_each, name="preview", daemon=True).start()
+        self._send(
+            {
+                "kind": "ready",
+                "capabilities": asdict(can),
+                "relievable": isinstance(self._engine, Relievable),
+            }
+        )
         while True:
-            self._work(self._tasks.get())
+            turn = self._turns.get()
+            if isinstance(turn, WorkerJob):
+                self._work(turn)
+            else:
+                self._relieve(turn)
 
     def _listen(self) -> None:
         while True:
@@ -162,34 +193,100 @@ class Worker:
             except (channel.ChannelBroken, OSError):
                 # Nobody is left to work for; a stuck engine would outlive a normal exit.
                 os._exit(0)
-            if head["kind"] == "task":
-                job = WorkerJob(Task(**head["task"]), self._send)
+            kind = head["kind"]
+            if kind == "task":
+                job = WorkerJob(_task(head["task"]), self._send)
                 self._jobs[job.task.request_id] = job
-                self._tasks.put(job)
+                self._turns.put(job)
+            elif kind == "relieve":
+                self._turns.put(head["step"])
+            elif kind == "preview":
+                self._previews.put(_task(head["task"]))
             elif job_or_none := self._jobs.get(head["request_id"]):
                 job_or_none.cancel()
 
     def _work(self, job: WorkerJob) -> None:
         """Always ends with one last message, which carries the stages that were measured."""
-        last: dict[str, Any]
-        try:
+
+        def synthesize() -> None:
             self._engine.synthesize(job)
             job.flush()
-        except Cancelled:
-            last = {"kind": "cancelled"}
-        except (OutOfMemory, MemoryError) as error:
-            last = _failure("out_of_memory", error)
-        except ReferenceUnusable as error:
-            last = {"kind": "reference_unusable", "reason": asdict(error.reason)}
-        except FieldUnusable as error:
-            reason = asdict(error.reason)
-            last = {"kind": "field_unusable", "field": error.field, "reason": reason}
-        except Exception as error:  # noqa: BLE001  # an edge: the service decides what it means
-            last = _failure("engine_error", error)
-        else:
-            last = {"kind": "done", "spoken_text": job.spoken_text, "sample_rate": job.rate}
+
+        last = _outcome(synthesize)
+        memory = self._memory()
+        job.note(worker_memory_mb=memory.worker_mb)
         self._jobs.pop(job.task.request_id, None)
-        self._send({**last, "stages": job.stages, "notes": job.notes})
+        self._send(
+            {
+                **last,
+                "spoken_text": job.spoken_text,
+                "sample_rate": job.rate,
+                "stages": job.stages,
+                "notes": job.notes,
+                "memory": asdict(memory),
+            }
+        )
+
+    def _relieve(self, step: str) -> None:
+        engine = self._engine
+        outcome: dict[str, Any] = {"kind": "done"}
+        if isinstance(engine, Relievable):
+            outcome = _outcome(
+                engine.empty_cache if step == "empty_cache" else engine.drop_speakers
+            )
+        self._send({"kind": "relieved", "outcome": outcome, "memory": asdict(self._memory())})
+
+    def _memory(self) -> Memory:
+        """What the engine says that it holds, or else what the process does."""
+        told: list[Memory] = []
+        engine = self._engine
+        if isinstance(engine, Relievable):
+            _outcome(lambda: told.append(engine.memory()))
+        return told[0] if told else Memory(worker_mb=_resident_mb())
+
+    def _preview_each(self) -> None:
+        while True:
+            self._preview(self._previews.get())
+
+    def _preview(self, task: Task) -> None:
+        engine = self._engine
+        segments: list[Segment] = []
+
+        def preview() -> None:
+            if not isinstance(engine, Previewing):
+                raise FieldUnusable("text", _NO_PREVIEW)
+            segments.extend(engine.preview(task))
+
+        outcome = _outcome(preview)
+        self._send(
+            {"kind": "previewed", "outcome": outcome, "segments": [asdict(one) for one in segments]}
+        )
+
+
+def _outcome(work: Callable[[], None]) -> dict[str, Any]:
+    """How a call of the engine ended, as the head of a message tells it."""
+    try:
+        work()
+    except Cancelled:
+        return {"kind": "cancelled"}
+    except (OutOfMemory, MemoryError) as error:
+        return _failure("out_of_memory", error)
+    except ReferenceUnusable as error:
+        return {"kind": "reference_unusable", "reason": asdict(error.reason)}
+    except FieldUnusable as error:
+        return {"kind": "field_unusable", "field": error.field, "reason": asdict(error.reason)}
+    except Exception as error:  # noqa: BLE001  # an edge: the service decides what it means
+        return _failure("engine_error", error)
+    return {"kind": "done"}
+
+
+def _task(fields: dict[str, Any]) -> Task:
+    vector = fields["emotion_vector"]
+    return Task(**{**fields, "emotion_vector": None if vector is None else tuple(vector)})
+
+
+def _resident_mb() -> float:
+    return int(STATM.read_bytes().split()[1]) * PAGE_BYTES / 1e6
 
 
 def _failure(kind: str, error: BaseException) -> dict[str, str]:

@@ -1,19 +1,26 @@
 """
 The pool: a bounded queue in front of supervised workers; a worker that ends is replaced.
+
+Between two requests it sees to a worker's memory, as the ladder says (see `memory_ladder`). A
+worker that was unloaded because nobody came is started again by the next request, which waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import structlog
 
 from indextts_app import errors
-from indextts_app.engines.base import Capabilities, Task
+from indextts_app.engines.base import Capabilities, Memory, Segment, Task
+from indextts_app.workers.memory_ladder import Ladder, Need, growth_mb, next_need
+from indextts_app.workers.trial import trial_task
 from indextts_app.workers.worker import (
     Delivery,
     EngineSpec,
@@ -22,8 +29,18 @@ from indextts_app.workers.worker import (
     Worker,
     WorkerUnfit,
 )
+from observability.events import Scalar
 
 log = structlog.get_logger("indextts_app.workers")
+
+PREVIEW_SECONDS = 5.0
+"""How long a preview may take, its wait for others included."""
+
+LOOK_SECONDS = 5.0
+"""How often, at the most, it is looked who has been idle for too long."""
+
+PLANNED = ("recycled", "unloaded")
+"""Ends of a worker that are no faults."""
 
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before a worker is started again, longer each time it ends without having served."""
@@ -40,7 +57,7 @@ class WorkerPool:
     Runs tasks on `size` workers, first come first served.
 
     `capabilities` is None until the first worker is ready; `unavailable` says why no worker can
-    be had, or is None while one is ready or being started.
+    be had, or is None while one is ready, being started, or unloaded.
     """
 
     def __init__(
@@ -49,6 +66,8 @@ class WorkerPool:
         *,
         size: int,
         max_queue: int,
+        ladder: Ladder | None = None,
+        clock: Callable[[], float] = time.monotonic,
         on_ready: Callable[[Capabilities], None] = lambda _can: None,
         on_restart: Callable[[str], None] = lambda _reason: None,
     ) -> None:
@@ -57,16 +76,21 @@ class WorkerPool:
         self._spec = spec
         self._size = size
         self._max_queue = max_queue
+        self._ladder = ladder or Ladder()
+        self._clock = clock
         self._on_ready = on_ready
         self._on_restart = on_restart
         self._idle: deque[Worker] = deque()
         self._alive: dict[int, Worker] = {}
         self._latest: dict[int, Worker] = {}
         self._waiters: deque[_Waiter] = deque()
+        self._unloaded: dict[int, asyncio.Event] = {}
+        self._reloading: set[int] = set()
+        self._recycling: set[int] = set()
         self._busy = 0
         self._closing = False
         self._supervisors: list[asyncio.Task[None]] = []
-        self._settling: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
@@ -83,6 +107,11 @@ class WorkerPool:
         """Workers that are loaded, idle or busy."""
         return len(self._alive)
 
+    @property
+    def unloaded_workers(self) -> int:
+        """Workers that the next request loads, or that it is loading; they count as healthy."""
+        return len(self._unloaded) + len(self._reloading)
+
     def pids(self) -> dict[str, int]:
         """The process in each slot that has one."""
         # A copy, because a scrape asks from another thread.
@@ -93,6 +122,8 @@ class WorkerPool:
         self._supervisors = [
             asyncio.create_task(self._supervise(slot)) for slot in range(self._size)
         ]
+        if self._ladder.idle_unload_seconds:
+            self._supervisors.append(asyncio.create_task(self._look_for_idle()))
 
     async def stop(self, grace_seconds: float) -> int:
         """Refuse new tasks, let running ones finish within the grace, then end every worker."""
@@ -130,29 +161,117 @@ class WorkerPool:
         try:
             return await worker.work(task, listener)
         except asyncio.CancelledError:
-            settling = asyncio.create_task(self._settle(worker))
-            self._settling.add(settling)
-            settling.add_done_callback(self._settling.discard)
+            self._spawn(self._settle(worker))
             raise
         finally:
             self._busy -= 1
             if worker.is_free:
-                self._release(worker)
+                self._done_with(worker)
+
+    async def preview(self, task: Task) -> tuple[Segment, ...]:
+        """
+        The segments that a task's text will be cut into, without waiting for running tasks.
+
+        Raises:
+            errors.NotReady: no worker can say, or none said it in time.
+            errors.InvalidField: the engine cannot cut this text, or no text at all.
+            errors.EngineError: the engine failed.
+        """
+        if self.unavailable:
+            raise errors.NotReady(reason=self.unavailable)
+        if not self._alive:
+            self._reload_one()
+            raise errors.NotReady(reason="the engine is being loaded.")
+        worker = min(self._alive.values(), key=lambda one: (one.previews, not one.is_free))
+        worker.idle_since = self._clock()
+        try:
+            async with asyncio.timeout(PREVIEW_SECONDS):
+                return await worker.preview(task)
+        except TimeoutError:
+            raise errors.NotReady(reason="the preview took too long.") from None
+        except errors.WorkerDied:
+            raise errors.NotReady(reason="the worker was just replaced.") from None
+
+    def trial_task(self) -> Task | None:
+        """A short synthesis that any worker must be able to do; None before one was ready."""
+        can = self.capabilities
+        return None if can is None else trial_task(can, self._spec.sample_voice)
+
+    def unload_idle(self) -> None:
+        """Unload every worker that has been idle for too long, or say that it would be."""
+        for worker in list(self._idle):
+            idle_seconds = self._clock() - worker.idle_since
+            if not self._ladder.unloads_after(idle_seconds) or "unload" in worker.tried:
+                continue
+            worker.tried.add("unload")
+            worker.trouble = "idle"
+            if self._ladder.acts:
+                self._idle.remove(worker)
+                self._spawn(worker.end("unloaded"))
+            else:
+                idle_seconds = round(idle_seconds, 1)
+                log.info("worker.unload_proposed", **_about(worker), idle_seconds=idle_seconds)
 
     async def _settle(self, worker: Worker) -> None:
         await worker.settle()
+        self._done_with(worker)
+
+    def _done_with(self, worker: Worker) -> None:
+        """See to the worker's memory, if anything has to be done about it, and release it."""
+        if self._needed(worker) is None or worker.ended.done() or self._closing:
+            self._release(worker)
+        else:
+            self._spawn(self._climb(worker))
+
+    def _needed(self, worker: Worker) -> Need | None:
+        # The self-test is no request.
+        needs = self._ladder.needs(worker.history.reports, served=worker.served - 1)
+        worker.tried &= {need.step for need in needs}
+        need = next_need(needs, worker.tried)
+        if need and need.step == "recycle" and self._ladder.acts and self._recycling:
+            # One at a time; it is asked again after the next request.
+            return None
+        return need
+
+    async def _climb(self, worker: Worker) -> None:
+        while not worker.ended.done() and (need := self._needed(worker)):
+            worker.tried.add(need.step)
+            worker.trouble = need.reason
+            if need.step != "recycle":
+                await self._relieve(worker, need)
+            elif self._ladder.acts:
+                self._recycling.add(worker.slot)
+                await worker.end("recycled")
+            else:
+                log.warning("worker.recycle_proposed", **_about(worker))
         self._release(worker)
+
+    async def _relieve(self, worker: Worker, need: Need) -> None:
+        before = worker.history.latest
+        if not worker.relievable or before is None:
+            return
+        if need.step == "drop_speakers" and not before.speakers_mb:
+            return
+        after = await worker.relieve(need.step)
+        if after:
+            figures = {**_figures(before, "before"), **_figures(after, "after")}
+            if need.step == "empty_cache":
+                log.info("memory.cache_emptied", worker=worker.name, **figures)
+            else:
+                log.info("memory.speakers_dropped", worker=worker.name, **figures)
 
     async def _acquire(self, listener: Listener) -> Worker:
         if self.unavailable:
             raise errors.NotReady(reason=self.unavailable)
         if self._idle and not self._waiters:
             return self._idle.popleft()
-        if len(self._waiters) >= self._max_queue:
+        # Who has an unloaded worker loaded does not queue for one that is taken.
+        if len(self._waiters) >= self._max_queue + self.unloaded_workers:
             raise errors.QueueFull(waiting=len(self._waiters))
         waiter = _Waiter(listener, asyncio.get_running_loop().create_future())
         listener.waiting(len(self._waiters))
         self._waiters.append(waiter)
+        self._reload_one()
         try:
             return await waiter.worker
         except asyncio.CancelledError:
@@ -175,10 +294,24 @@ class WorkerPool:
             if not waiter.worker.done():
                 waiter.worker.set_result(worker)
                 return
+        worker.tried.discard("unload")
+        worker.idle_since = self._clock()
         self._idle.append(worker)
+
+    def _reload_one(self) -> None:
+        if self._unloaded:
+            slot, wanted = self._unloaded.popitem()
+            self._reloading.add(slot)
+            wanted.set()
+
+    async def _look_for_idle(self) -> None:
+        while True:
+            await asyncio.sleep(min(LOOK_SECONDS, self._ladder.idle_unload_seconds / 10))
+            self.unload_idle()
 
     async def _supervise(self, slot: int) -> None:
         fruitless = 0
+        recycled: Worker | None = None
         while True:
             await asyncio.sleep(BACKOFF_SECONDS[min(fruitless, len(BACKOFF_SECONDS) - 1)])
             worker = self._latest[slot] = Worker(slot, self._spec)
@@ -186,28 +319,46 @@ class WorkerPool:
                 await self._bring_up(worker)
             except (WorkerUnfit, errors.ServiceError, TimeoutError) as error:
                 fruitless += 1
+                self._recycling.discard(slot)
+                self._reloading.discard(slot)
                 self._refuse(f"the engine '{self._spec.engine}' does not start: {error}.")
                 log.error("worker.unfit", worker=worker.name, reason=str(error))
                 await worker.end("unfit")
                 continue
+            if recycled:
+                log.info(
+                    "worker.recycled",
+                    **_about(recycled),
+                    successor=worker.name,
+                    **_figures(worker.history.latest, "after"),
+                )
             reason = await asyncio.shield(worker.ended)
             self._alive.pop(slot, None)
             with suppress(ValueError):
                 self._idle.remove(worker)
-            fruitless = 0 if worker.served > 1 else fruitless + 1
+            planned = reason in PLANNED
+            fruitless = 0 if worker.served > 1 or planned else fruitless + 1
             self._on_restart("crashed" if reason.startswith(("signal", "exit")) else reason)
-            log.error("worker.ended", worker=worker.name, reason=reason, served=worker.served)
+            recycled = worker if reason == "recycled" else None
+            if not planned:
+                log.error("worker.ended", worker=worker.name, reason=reason, served=worker.served)
+            if reason == "unloaded":
+                await self._until_wanted(worker)
+
+    async def _until_wanted(self, worker: Worker) -> None:
+        idle_seconds = round(self._clock() - worker.idle_since, 1)
+        freed = _figures(Memory(worker_mb=0.0), "after")
+        log.info("worker.unloaded", **_about(worker), idle_seconds=idle_seconds, **freed)
+        wanted = self._unloaded[worker.slot] = asyncio.Event()
+        if self._waiters:
+            # Somebody came while it ended.
+            self._reload_one()
+        await wanted.wait()
 
     async def _bring_up(self, worker: Worker) -> None:
         """Start a worker and hear it speak before it counts as ready."""
         can = await worker.start()
-        test = Task(
-            request_id="self-test",
-            text=can.self_test_text,
-            speaker=can.speakers[0].id,
-            emotion=can.emotions[0],
-            speed=1.0,
-        )
+        test = trial_task(can, self._spec.sample_voice)
         async with asyncio.timeout(self._spec.start_seconds):
             delivery = await worker.work(test, Silence())
         if not delivery.samples.any():
@@ -216,6 +367,8 @@ class WorkerPool:
         self._on_ready(can)
         self.unavailable = None
         self._alive[worker.slot] = worker
+        self._recycling.discard(worker.slot)
+        self._reloading.discard(worker.slot)
         log.info(
             "worker.ready",
             worker=worker.name,
@@ -235,3 +388,29 @@ class WorkerPool:
             waiter = self._waiters.popleft()
             if not waiter.worker.done():
                 waiter.worker.set_exception(errors.NotReady(reason=reason))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _about(worker: Worker) -> dict[str, Scalar]:
+    """Why a worker is not kept, and what it held."""
+    slope = growth_mb(worker.history.reports)
+    return {
+        "worker": worker.name,
+        "served": worker.served - 1,
+        **({"reason": worker.trouble} if worker.trouble else {}),
+        **({} if slope is None else {"memory_slope_mb": round(slope, 3)}),
+        **_figures(worker.history.latest, "before"),
+    }
+
+
+def _figures(memory: Memory | None, when: str) -> dict[str, float]:
+    """What a worker holds, as fields of a log line; what is not known is absent."""
+    return {
+        f"{name.removesuffix('_mb')}_{when}_mb": round(value, 1)
+        for name, value in (asdict(memory) if memory else {}).items()
+        if value is not None
+    }

@@ -22,8 +22,9 @@ import structlog
 from pydantic import TypeAdapter
 
 from indextts_app import errors
-from indextts_app.engines.base import Capabilities, Samples, Task
+from indextts_app.engines.base import Capabilities, Memory, Samples, Segment, Task
 from indextts_app.workers import channel
+from indextts_app.workers.memory_ladder import History, Reason, Step, growth_mb
 from observability.events import Scalar
 from observability.redaction import mask_private
 
@@ -33,8 +34,8 @@ _CAPABILITIES = TypeAdapter(Capabilities)
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_OUTPUT_LINE = 8_192
-SETTLE_SECONDS = 2.0
-"""How long a cancelled engine may take to stop before its process is killed."""
+RELIEVE_SECONDS = 10.0
+"""How long an engine may take to give memory back before its process is killed."""
 
 LAST_WORDS_SECONDS = 1.0
 """How long a worker may take to end by itself once its channel is closed."""
@@ -52,6 +53,10 @@ class EngineSpec:
     options: Mapping[str, float | str] = field(default_factory=dict)
     python: Path = field(default_factory=lambda: Path(sys.executable))
     start_seconds: float = 120.0
+    settle_seconds: float = 2.0
+    """How long a cancelled engine may take to stop before its process is killed."""
+    sample_voice: Path | None = None
+    """The recording that an engine whose voices are recordings speaks its self-test with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +109,22 @@ class Worker:
         self.pid = 0
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.served = 0
+        self.history = History()
+        self.tried: set[Step] = set()
+        """Steps that were taken in the present trouble about its memory."""
+        self.trouble: Reason | None = None
+        """What the latest of them was taken for."""
+        self.idle_since = 0.0
+        self.relievable = False
         self._spec = spec
         self._process: asyncio.subprocess.Process | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._ready: asyncio.Future[Capabilities] = asyncio.get_running_loop().create_future()
         self._capabilities: Capabilities | None = None
         self._work: _Work | None = None
+        self._relief: asyncio.Future[Mapping[str, Any]] | None = None
+        self._preview: asyncio.Future[Mapping[str, Any]] | None = None
+        self._previewed: deque[Task] = deque(maxlen=2)
         # What a task made the engine print may be read only when the next one has begun.
         self._recent: deque[Task] = deque(maxlen=2)
         self._background: set[asyncio.Task[None]] = set()
@@ -121,6 +136,11 @@ class Worker:
     def name(self) -> str:
         """The slot and the process in it, as the event names them."""
         return f"{self.slot}:{self.pid}"
+
+    @property
+    def previews(self) -> bool:
+        """Whether it is busy with a preview."""
+        return self._preview is not None
 
     @property
     def is_free(self) -> bool:
@@ -204,7 +224,7 @@ class Worker:
         if work is None or self.ended.done():
             return
         self._send({"kind": "cancel", "request_id": work.task.request_id})
-        done, _ = await asyncio.wait({work.last}, timeout=SETTLE_SECONDS)
+        done, _ = await asyncio.wait({work.last}, timeout=self._spec.settle_seconds)
         if done:
             # What it still said is of no use to anybody, an error included.
             work.last.exception()
@@ -212,6 +232,54 @@ class Worker:
             self.kill("hung")
             await asyncio.shield(self.ended)
         self._work = None
+
+    async def preview(self, task: Task) -> tuple[Segment, ...]:
+        """
+        The segments that a task's text will be cut into, also while another task is worked on.
+
+        One at a time: whoever comes second waits. A caller may be cancelled; the next one then
+        waits until the engine has answered.
+
+        Raises:
+            errors.InvalidField: the engine cannot cut this text.
+            errors.SynthesisFailed: the engine failed, or its process died.
+        """
+        while self._preview:
+            await asyncio.wait({self._preview})
+        if self.ended.done():
+            raise errors.WorkerDied(origin=self.ended.result())
+        self._preview = _future()
+        self._previewed.append(task)
+        self._send({"kind": "preview", "task": _as_message(task)})
+        answer = await asyncio.shield(self._preview)
+        self._check(answer["outcome"], task)
+        return tuple(Segment(**segment) for segment in answer["segments"])
+
+    async def relieve(self, step: Step) -> Memory | None:
+        """
+        Have a free worker's engine give memory back; what it holds then.
+
+        None if it could not; a process that does not answer in time is killed.
+        """
+        self._relief = _future()
+        self._send({"kind": "relieve", "step": step})
+        try:
+            async with asyncio.timeout(RELIEVE_SECONDS):
+                answer = await asyncio.shield(self._relief)
+        except TimeoutError:
+            await self.end("hung")
+            return None
+        except errors.WorkerDied:
+            return None
+        finally:
+            self._relief = None
+        memory = Memory(**answer["memory"])
+        self.history.correct(memory)
+        if answer["outcome"]["kind"] != "done":
+            told = answer["outcome"].get("traceback", answer["outcome"]["kind"])
+            log.error("worker.error", worker=self.name, traceback=told)
+            return None
+        return memory
 
     def kill(self, reason: str) -> None:
         """End the process now; the first `reason` is what `ended` will say."""
@@ -229,27 +297,33 @@ class Worker:
             await asyncio.shield(self.ended)
 
     def _delivery(self, work: _Work, last: Mapping[str, Any]) -> Delivery:
-        if last["kind"] == "done":
-            samples = _samples(b"".join(work.audio))
-            return Delivery(samples, self._sample_rate(last), last["spoken_text"])
-        if last["kind"] == "reference_unusable":
-            raise errors.ReferenceRefused(
-                reason=last["reason"]["en"], reason_zh=last["reason"]["zh"]
-            )
-        if last["kind"] == "field_unusable":
+        self._check(last, work.task)
+        samples = _samples(b"".join(work.audio))
+        return Delivery(samples, self._sample_rate(last), last["spoken_text"])
+
+    def _check(self, outcome: Mapping[str, Any], task: Task) -> None:
+        """Raise the error that the engine's outcome stands for."""
+        kind = outcome["kind"]
+        if kind == "done":
+            return
+        if kind == "reference_unusable":
+            reason = outcome["reason"]
+            raise errors.ReferenceRefused(reason=reason["en"], reason_zh=reason["zh"])
+        if kind == "field_unusable":
+            reason = outcome["reason"]
             raise errors.InvalidField(
-                field=last["field"], reason=last["reason"]["en"], reason_zh=last["reason"]["zh"]
+                field=outcome["field"], reason=reason["en"], reason_zh=reason["zh"]
             )
-        if last["kind"] == "cancelled":
+        if kind == "cancelled":
             raise errors.ClientGone
         log.error(
             "worker.error",
             worker=self.name,
-            request_id=work.task.request_id,
-            traceback=mask_private(last["traceback"], [work.task.text]),
+            request_id=task.request_id,
+            traceback=mask_private(outcome["traceback"], _private(task)),
         )
-        failed = errors.EngineOutOfMemory if last["kind"] == "out_of_memory" else errors.EngineError
-        raise failed(origin=last["origin"])
+        failed = errors.EngineOutOfMemory if kind == "out_of_memory" else errors.EngineError
+        raise failed(origin=outcome["origin"])
 
     def _sample_rate(self, head: Mapping[str, Any]) -> int:
         """The rate that a message names, or else the engine's own."""
@@ -258,9 +332,15 @@ class Worker:
     def _hear(self, head: dict[str, Any], body: bytes) -> None:
         kind = head["kind"]
         if kind == "ready":
+            self.relievable = head["relievable"]
             self._ready.set_result(_CAPABILITIES.validate_python(head["capabilities"]))
         elif kind == "unfit":
             self._ready.set_exception(WorkerUnfit(head["reason"]))
+        elif kind == "previewed":
+            preview, self._preview = self._preview, None
+            _tell(preview, head)
+        elif kind == "relieved":
+            _tell(self._relief, head)
         elif work := self._work:
             if kind == "stage":
                 work.listener.stage(head["stage"])
@@ -270,8 +350,14 @@ class Worker:
                 work.audio.append(body)
                 work.listener.audio(_samples(body), self._sample_rate(head))
             elif not work.last.done():
-                work.listener.measured(head.get("stages", {}), head.get("notes", {}))
+                work.listener.measured(head["stages"], {**head["notes"], **self._growth(head)})
                 work.last.set_result(head)
+
+    def _growth(self, last: Mapping[str, Any]) -> dict[str, Scalar]:
+        """Keep what the worker holds after a task; its growth, once that can be told."""
+        self.history.add(Memory(**last["memory"]))
+        slope = growth_mb(self.history.reports)
+        return {} if slope is None else {"memory_slope_mb": slope}
 
     def _send(self, head: channel.Head) -> None:
         if self._transport and not self._transport.is_closing():
@@ -297,9 +383,11 @@ class Worker:
                 await asyncio.wait(self._outputs, timeout=LAST_WORDS_SECONDS)
             said = f", saying: {self._last_line}" if self._last_line else ""
             self._ready.set_exception(WorkerUnfit(f"the worker process ended ({reason}){said}"))
-        if self._work and not self._work.last.done():
-            self._work.last.set_exception(errors.WorkerDied(origin=reason))
         self.ended.set_result(reason)
+        for awaited in (self._work and self._work.last, self._relief, self._preview):
+            if awaited and not awaited.done():
+                awaited.set_exception(errors.WorkerDied(origin=reason))
+        self._preview = None
 
     async def _log_output(self, stream: str, reader: asyncio.StreamReader) -> None:
         """Whatever the model prints is a line of the log, with the request it was printed for."""
@@ -317,7 +405,8 @@ class Worker:
             return
         if not self._ready.done():
             self._last_line = text[:200]
-        text = mask_private(text, [task.text for task in self._recent])
+        tasks = (*self._recent, *self._previewed)
+        text = mask_private(text, [private for task in tasks for private in _private(task)])
         fields = {"request_id": self._recent[-1].request_id} if self._recent else {}
         log.info("worker.output", worker=self.name, stream=stream, message=text, **fields)
 
@@ -335,9 +424,7 @@ class _Work:
         self.task = task
         self.listener = listener
         self.audio: list[bytes] = []
-        self.last: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
-        # A request that was given up reads no result; asyncio must not complain about that.
-        self.last.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self.last = _future()
 
 
 class _Messages(asyncio.Protocol):
@@ -372,5 +459,26 @@ def _samples(data: bytes) -> Samples:
     return np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
 
 
+def _future() -> asyncio.Future[Mapping[str, Any]]:
+    """A message that is awaited."""
+    future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+    # Whoever gave up reads no result; asyncio must not complain about that.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
+
+
+def _tell(awaited: asyncio.Future[Mapping[str, Any]] | None, message: Mapping[str, Any]) -> None:
+    if awaited and not awaited.done():
+        awaited.set_result(message)
+
+
+def _private(task: Task) -> list[str]:
+    """What a user wrote."""
+    return [task.text, *([task.emotion_text] if task.emotion_text else [])]
+
+
 def _as_message(task: Task) -> dict[str, object]:
-    return {name: getattr(task, name) for name in task.__slots__}
+    fields = {name: getattr(task, name) for name in task.__slots__}
+    # Read-only mappings are no JSON.
+    glossary = {term: dict(readings) for term, readings in task.glossary.items()}
+    return {**fields, "controls": dict(task.controls), "glossary": glossary}

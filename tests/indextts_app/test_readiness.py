@@ -12,6 +12,7 @@ from indextts_app import errors, readiness
 from indextts_app.engines.base import Capabilities, Task
 from indextts_app.engines.drill import DrillEngine
 from indextts_app.readiness import Readiness
+from indextts_app.workers.trial import trial_task
 from indextts_app.workers.worker import Delivery
 from observability.events import Event, Status
 
@@ -24,10 +25,14 @@ class Pool:
 
     unavailable: str | None = None
     ready_workers: int = 1
-    capabilities: Capabilities | None = field(default_factory=lambda: DrillEngine().load())
+    unloaded_workers: int = 0
+    capabilities: Capabilities = field(default_factory=lambda: DrillEngine().load())
     trials: int = 0
     level: int = 1_000
     error: Exception | None = None
+
+    def trial_task(self) -> Task:
+        return trial_task(self.capabilities, None)
 
     async def run(self, task: Task) -> Delivery:
         self.trials += 1
@@ -85,6 +90,16 @@ async def test_without_a_worker_it_is_not_ready(ready: Readiness, pool: Pool) ->
     answer = await ready.answer()
     assert not answer.ready
     assert "restarted" in answer.reason
+
+
+async def test_unloaded_while_idle_is_ready(ready: Readiness, pool: Pool) -> None:
+    """Nobody is sent away from a service that loads with the next request, nor is it loaded now."""
+    pool.ready_workers, pool.unloaded_workers = 0, 1
+    see(ready, "failed", "failed", "failed")
+    answer = await ready.answer()
+    assert answer.ready
+    assert "unloaded" in answer.reason
+    assert pool.trials == 0
 
 
 async def test_one_success_among_the_last_three_is_enough(ready: Readiness, pool: Pool) -> None:

@@ -8,21 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from pooling import DRILL, SLOWER, Ear, is_gone, task
 
 from indextts_app import errors
-from indextts_app.engines.base import Task
 from indextts_app.workers import pool as pool_module
 from indextts_app.workers import worker as worker_module
 from indextts_app.workers.pool import WorkerPool
-from indextts_app.workers.worker import EngineSpec, Silence
+from indextts_app.workers.worker import EngineSpec
 
 if TYPE_CHECKING:
     from conftest import LogReader
@@ -30,107 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
-
-DRILL = EngineSpec("drill", {"seconds": 0.005, "slow_seconds": 0.3}, start_seconds=10)
-SLOWER = replace(DRILL, options={"seconds": 0.005, "slow_seconds": 60.0})
-
-
-@dataclass
-class Ear(Silence):
-    """Remembers what it hears."""
-
-    positions: list[int] = field(default_factory=list)
-    workers: list[str] = field(default_factory=list)
-    stages: list[str] = field(default_factory=list)
-    measures: dict[str, float] = field(default_factory=dict)
-
-    def waiting(self, ahead: int) -> None:
-        self.positions.append(ahead)
-
-    def taken(self, worker: str) -> None:
-        self.workers.append(worker)
-
-    def stage(self, name: str) -> None:
-        self.stages.append(name)
-
-    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Any]) -> None:
-        self.measures.update(stages)
-
-
-def task(speaker: str = "steady", *, text: str = "hello", name: str = "1") -> Task:
-    return Task(request_id=name, text=text, speaker=speaker, emotion="neutral", speed=1.0)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faults are answered as ever, only sooner."""
-    monkeypatch.setattr(pool_module, "BACKOFF_SECONDS", (0.0, 0.01, 0.02))
-    monkeypatch.setattr(worker_module, "SETTLE_SECONDS", 0.1)
-
-
-@pytest.fixture
-def log(
-    tmp_path: Path, logging_to: Callable[[Path], Any], log_reader: Callable[[Path], LogReader]
-) -> Any:
-    """What the pool logs."""
-    with logging_to(tmp_path / "logs"):
-        yield log_reader(tmp_path / "logs")
-
-
-@pytest.fixture
-def pools(log: LogReader, until: Until) -> Callable[..., Any]:
-    """`async with pools(spec, size=1, max_queue=10) as pool:`, its workers ready."""
-
-    @asynccontextmanager
-    async def pools(
-        spec: EngineSpec = DRILL,
-        *,
-        ready: bool = True,
-        size: int = 1,
-        max_queue: int = 10,
-        **more: Any,
-    ) -> AsyncIterator[WorkerPool]:
-        pool = WorkerPool(spec, size=size, max_queue=max_queue, **more)
-        pool.start()
-        try:
-            if ready:
-                await until(lambda: pool.ready_workers == size)
-            yield pool
-        finally:
-            await pool.stop(0)
-
-    return pools
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Callable[..., EngineSpec]:
-    """A spec whose workers run an engine that the test writes, by a Python that knows it."""
-
-    def own(source: str, **options: float) -> EngineSpec:
-        (tmp_path / "own_engine.py").write_text(source)
-        knows = "; ".join(
-            (
-                f"import sys; sys.path.insert(0, {str(tmp_path)!r})",
-                "from indextts_app import engines",
-                "engines._WHERE['own'] = ('own_engine', 'Own')",
-                "from indextts_app.workers import child",
-                "child.main()",
-            )
-        )
-        python = tmp_path / "python"
-        python.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} -c "{knows}" "$@"\n')
-        python.chmod(0o700)
-        return EngineSpec("own", options, python=python, start_seconds=10)
-
-    return own
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def test_a_task_becomes_sound(pools: Any) -> None:
