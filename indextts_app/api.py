@@ -1,43 +1,32 @@
-"""REST: speech, speakers, health, metrics, and the story of a request."""
+"""REST: speech, what may be asked, health, metrics, and the story of a request."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
-import shutil
-import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
-from starlette.requests import ClientDisconnect
 
-from indextts_app import errors, story
+from indextts_app import errors, forms, story, streaming
 from indextts_app.audio import MEDIA_TYPES
-from indextts_app.door import caller_of
+from indextts_app.door import caller_of, only_from
 from indextts_app.error_body import ID_HEADER, ErrorBody, error_response
 from indextts_app.readiness import Readiness
-from indextts_app.settings import Network, Settings
+from indextts_app.settings import Settings
+from indextts_app.streaming import Live
 from indextts_app.synthesis import AudioFormat, SynthesisForm, SynthesisResult
-from indextts_app.synthesizer import Synthesizer, Upload
+from indextts_app.synthesizer import Synthesizer
 from observability import metrics as metrics_module
 from observability import request_id as request_ids
 from observability.log_store.files import FileLogStore, Missing
 from observability.metrics import Metrics
 
 T = TypeVar("T")
-
-MAX_FORM_FIELDS = 20
-MAX_JSON_BYTES = 1_000_000
-RECORDING = "reference"
-
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "the request cannot be read"},
@@ -47,24 +36,35 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     504: {"model": ErrorBody, "description": "took longer than it may"},
 }
 
+_FORM: dict[str, Any] = {
+    **SynthesisForm.model_json_schema(),
+    "additionalProperties": {
+        "description": "the controls of the engine in use by their names, see /speakers"
+    },
+}
+
 SPEECH_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": SynthesisForm.model_json_schema(),
+                "schema": _FORM,
                 "example": {"text": "今天天气很好。", "emotion": "happy"},
             },
             "multipart/form-data": {
                 "schema": {
-                    "type": "object",
-                    "required": ["text"],
+                    **_FORM,
                     "properties": {
-                        **SynthesisForm.model_json_schema()["properties"],
+                        **_FORM["properties"],
                         "reference": {
                             "type": "string",
                             "format": "binary",
                             "description": "a reference recording (WAV, FLAC, MP3, OGG, M4A)",
+                        },
+                        "emotion_reference": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "a recording to take the emotion from",
                         },
                     },
                 }
@@ -76,7 +76,8 @@ SPEECH_BODY: dict[str, Any] = {
 AUDIO: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The audio. X-Audio-Verdict says how it was judged, Server-Timing where "
-        "the time went.",
+        "the time went, X-Seed how to get it again, X-Hints what could be better. With `stream` it "
+        "comes while it is made, with X-Seed only; an answer that breaks off is not whole.",
         "content": {media_type: {} for media_type in MEDIA_TYPES.values()},
     }
 }
@@ -98,31 +99,25 @@ def router(
     )
     async def tts(request: Request) -> Response:
         caller = caller_of(request.headers, _host(request), "api")
-        uploads = settings.output_dir / "uploads" / caller.request_id
-        asked, reference = await _asked(request, uploads, settings.timeout_seconds)
-        try:
-            result = await _unless_gone(
-                request, synthesizer.synthesize(asked, caller, reference=reference)
-            )
-        finally:
-            if reference:
-                shutil.rmtree(uploads, ignore_errors=True)
+        async with AsyncExitStack() as held:
+            folder = await held.enter_async_context(forms.uploads(settings, caller.request_id))
+            asked, recordings = await forms.asked(request, folder, settings.timeout_seconds)
+            live = Live(caller.request_id) if streaming.is_asked(asked) else None
+            work = synthesizer.synthesize(asked, caller, recordings=recordings, live=live)
+            if live:
+                return await streaming.answer(request, live, work, until=held.pop_all())
+            result = await _unless_gone(request, work)
         return _audio(result)
 
-    @routes.get("/speakers", responses={503: ERRORS[503]}, summary="Speakers, emotions, formats")
-    async def speakers() -> dict[str, Any]:
-        can = synthesizer.capabilities
-        return {
-            "engine": can.engine,
-            "speakers": [
-                {"id": speaker.id, "name": speaker.name.en, "name_zh": speaker.name.zh}
-                for speaker in can.speakers
-            ],
-            "emotions": list(can.emotions),
-            "formats": [item.value for item in AudioFormat],
-            "reference": can.reference,
-            "notes": {name: asdict(note) for name, note in can.notes.items()},
-        }
+    @routes.get(
+        "/live/{request_id}",
+        response_class=Response,
+        responses={404: {"model": ErrorBody}, 422: ERRORS[422]},
+        summary="Listen to a request of the page while it runs",
+    )
+    async def listen(request_id: str, format: str = AudioFormat.MP3.value) -> Response:  # noqa: A002
+        live = synthesizer.live.get(request_id)
+        return await streaming.listen(live, format, settings.timeout_seconds)
 
     @routes.get("/health", summary="Whether requests will be answered")
     async def health() -> JSONResponse:
@@ -143,7 +138,7 @@ def router(
 
     @routes.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def scrape(request: Request) -> Response:
-        _only_from(request, settings.metrics_allow, "INDEXTTS_METRICS_ALLOW")
+        only_from(_host(request), settings.metrics_allow, "INDEXTTS_METRICS_ALLOW")
         text = await asyncio.to_thread(metrics.text)
         return Response(text, media_type=metrics_module.CONTENT_TYPE)
 
@@ -153,7 +148,7 @@ def router(
         responses={403: {"model": ErrorBody}, 404: {"model": ErrorBody}, 422: ERRORS[422]},
     )
     async def request_story(request: Request, request_id: str) -> dict[str, Any]:
-        _only_from(request, settings.operations_allow, "INDEXTTS_OPERATIONS_ALLOW")
+        only_from(_host(request), settings.operations_allow, "INDEXTTS_OPERATIONS_ALLOW")
         try:
             wanted = request_ids.parse(request_id)
             lines = await asyncio.to_thread(store.lines_of, wanted)
@@ -196,94 +191,17 @@ def _audio(result: SynthesisResult) -> Response:
         "Server-Timing": ", ".join(timing),
         "Content-Disposition": f'attachment; filename="{name}"',
     }
+    if result.seed is not None:
+        headers["X-Seed"] = str(result.seed)
+    if result.hints:
+        headers["X-Hints"] = ", ".join(hint.code for hint in result.hints)
     return Response(result.audio, media_type=MEDIA_TYPES[result.request.format], headers=headers)
-
-
-async def _asked(
-    request: Request, folder: Path, timeout_seconds: float
-) -> tuple[Mapping[str, object] | errors.ServiceError, Upload | None]:
-    """What the client sent, or the error that says why it cannot be read."""
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            if request.headers.get("content-type", "").startswith("multipart/form-data"):
-                return await _form(request, folder)
-            return _json(await _body(request)), None
-    except errors.Rejected as error:
-        return error, None
-    except TimeoutError:
-        return errors.DeadlineExceeded(seconds=timeout_seconds), None
-    except ClientDisconnect:
-        return errors.ClientGone(), None
-
-
-async def _body(request: Request) -> bytes:
-    """A JSON body has no recording in it, so that little is enough."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise errors.TooLarge(limit_mb=f"{MAX_JSON_BYTES / 1e6:g}")
-    return bytes(body)
-
-
-def _json(body: bytes) -> dict[str, object]:
-    try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
-        raise errors.MalformedRequest(reason="it is not JSON.", reason_zh="不是 JSON。") from None
-    if not isinstance(asked, dict):
-        raise errors.MalformedRequest(
-            reason="it is JSON, but not an object.", reason_zh="是 JSON，但不是对象。"
-        )
-    return asked
-
-
-async def _form(request: Request, folder: Path) -> tuple[dict[str, object], Upload | None]:
-    try:
-        # The door bounds the whole body; a part that is too long is refused by its name.
-        async with request.form(
-            max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=sys.maxsize
-        ) as form:
-            items = form.multi_items()
-            asked = {name: _number(value) if name == "speed" else value for name, value in items}
-            recording = asked.get(RECORDING)
-            if recording is None:
-                return asked, None
-            if not isinstance(recording, UploadFile):
-                raise errors.ReferenceRefused(
-                    reason="it came as text. Send the file itself (curl: -F reference=@FILE).",
-                    reason_zh="收到的是文本，请上传文件本身（curl：-F reference=@文件）。",
-                )
-            del asked[RECORDING]
-            data = await recording.read()
-    except (MultiPartException, HTTPException):
-        raise errors.MalformedRequest(
-            reason="its form data is broken, or has more than one file.",
-            reason_zh="表单数据不完整，或不止一个文件。",
-        ) from None
-    return asked, await asyncio.to_thread(_kept, data, folder)
-
-
-def _kept(data: bytes, folder: Path) -> Upload:
-    """The client's file name is never used: it could be a path, or an option of ffmpeg."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / RECORDING
-    path.write_bytes(data)
-    return Upload(path, folder)
-
-
-def _number(value: object) -> object:
-    """A form has only strings; what is no number stays one, and is refused with its name."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of the work; it is cancelled when the client closes the connection."""
     task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(request))
+    gone = asyncio.create_task(streaming.disconnected(request.receive))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -298,21 +216,5 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         gone.cancel()
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _host(request: Request) -> str | None:
     return request.client.host if request.client else None
-
-
-def _only_from(request: Request, allowed: tuple[Network, ...], setting: str) -> None:
-    try:
-        address = ipaddress.ip_address(_host(request) or "")
-    except ValueError:
-        raise errors.Forbidden(setting=setting) from None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if not any(address in network for network in allowed):
-        raise errors.Forbidden(setting=setting)

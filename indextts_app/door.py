@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from indextts_app import errors
 from indextts_app.error_body import ID_HEADER, error_response
+from indextts_app.settings import Network
 from indextts_app.synthesis import Caller
 from observability import request_id
 from observability.frames import frames_of
@@ -23,6 +24,9 @@ from observability.frames import frames_of
 log = structlog.get_logger("indextts_app.door")
 
 CLIENT_ID_HEADER = "x-client-request-id"
+SOURCE_HEADER = "x-request-source"
+CANARY = "canary"
+"""Requests of the canary are told from those of people, by their source."""
 
 
 class RequestIdMiddleware:
@@ -115,13 +119,24 @@ class EdgeMiddleware:
 
 
 def caller_of(headers: Mapping[str, str], client_host: str | None, source: str) -> Caller:
-    """Who asks, from the headers that `RequestIdMiddleware` put there."""
+    """
+    Who asks, from the headers that `RequestIdMiddleware` put there.
+
+    A request to the API that says it is the canary's is believed from this machine only.
+    """
+    if source == "api" and headers.get(SOURCE_HEADER) == CANARY and _is_here(client_host):
+        source = CANARY
     return Caller(
         request_id=headers.get(ID_HEADER) or request_id.new(),
         source=source,
         client_ip=masked_ip(client_host),
         client_request_id=headers.get(CLIENT_ID_HEADER),
     )
+
+
+def _is_here(client_host: str | None) -> bool:
+    address = masked_ip(client_host)
+    return address is not None and ipaddress.ip_address(address).is_loopback
 
 
 def masked_ip(host: str | None) -> str | None:
@@ -136,3 +151,25 @@ def masked_ip(host: str | None) -> str | None:
         return str(address)
     prefix = 24 if address.version == 4 else 48
     return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False).network_address)
+
+
+def only_from(
+    client_host: str | None,
+    allowed: tuple[Network, ...],
+    setting: str,
+    refusal: type[errors.Forbidden] = errors.Forbidden,
+) -> None:
+    """
+    Let pass who comes from one of these networks; for pages and API alike.
+
+    Raises:
+        errors.Forbidden: the `refusal`, which names the setting that allows more.
+    """
+    try:
+        address = ipaddress.ip_address(client_host or "")
+    except ValueError:
+        raise refusal(setting=setting) from None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if not any(address in network for network in allowed):
+        raise refusal(setting=setting)

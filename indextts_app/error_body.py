@@ -27,12 +27,12 @@ def error_response(headers: Headers, error: errors.ServiceError) -> JSONResponse
         message=error.message(language),
         request_id=headers.get(ID_HEADER, ""),
     )
-    retry = error.retry_after_seconds
-    return JSONResponse(
-        body.model_dump(),
-        error.http_status,
-        headers=None if retry is None else {"Retry-After": str(retry)},
-    )
+    told = {}
+    if error.retry_after_seconds is not None:
+        told["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, errors.LoginNeeded):
+        told["WWW-Authenticate"] = error.challenge
+    return JSONResponse(body.model_dump(), error.http_status, headers=told)
 
 
 def language_of(accept_language: str | None) -> str:

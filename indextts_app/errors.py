@@ -7,10 +7,17 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   ├── TooLarge             413  more bytes than may be sent
     │   ├── InvalidField         422  a field that does not fit
     │   │   ├── TextEmpty, TextTooLong, TextUnreadable, TextNotSpeakable, ScriptNotSpoken
-    │   │   ├── UnknownField, SpeedOutOfRange
+    │   │   ├── UnknownField, FieldNotOffered, SpeedOutOfRange, EmotionUnclear
     │   │   ├── UnknownChoice    speaker, emotion or format that does not exist
-    │   │   └── ReferenceRefused the recording is no audio, too short, not yours …
+    │   │   ├── UnknownPreset    a preset that does not exist
+    │   │   ├── ReferenceRefused the recording is no audio, too short, not yours …
+    │   │   ├── EmotionReferenceRefused, the same of the emotion's recording
+    │   │   └── NameTaken, LibraryFull, StillUsed, NotSupported
+    │   ├── LoginNeeded          401  for operators who say who they are
     │   ├── Forbidden            403  for operators only
+    │   │   └── KeepingForbidden the same of whatever is kept
+    │   ├── TooManyAttempts      429  wrong passwords from one address
+    │   ├── NotKept              404  no such speaker, preset or term
     │   ├── UnknownRequest       404  no such request_id
     │   ├── UnknownPath          404  nothing is served there
     │   ├── MalformedId          422  not a request_id at all
@@ -18,9 +25,10 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   └── NotReady             503  no worker can take it, starting or shutting down
     ├── DeadlineExceeded         504  took longer than it may
     ├── ClientGone               499  nobody waits for the answer any more
-    └── SynthesisFailed          503  the engine was asked and did not deliver
-        ├── WorkerDied, EngineError, EngineOutOfMemory, NoAudio
-        └── StorageFailed        the audio could not be stored
+    ├── SynthesisFailed          503  the engine was asked and did not deliver
+    │   ├── WorkerDied, EngineError, EngineOutOfMemory, NoAudio
+    │   └── StorageFailed        the audio could not be stored
+    └── KeepingFailed        503  a speaker, a preset or the glossary could not be stored
 
 Messages say what to do, in English and Chinese, and never hold the user's text.
 """
@@ -136,6 +144,22 @@ class UnknownField(InvalidField):
     zh = "请求中有未知字段，可用字段：{known}。"
 
 
+class FieldNotOffered(InvalidField):
+    """A field that exists, but not for the engine in use."""
+
+    code = "field_not_offered"
+    en = "The engine '{engine}' has no use for '{field}'. Leave it out. It takes: {known}."
+    zh = "引擎“{engine}”不使用 '{field}'，请去掉。可用字段：{known}。"
+
+
+class EmotionUnclear(InvalidField):
+    """Two sources of emotion, or none where one is needed."""
+
+    code = "emotion_unclear"
+    en = "The emotion is not clear: {reason}"
+    zh = "情感不明确：{reason_zh}"
+
+
 class SpeedOutOfRange(InvalidField):
     """A pace that is no number, or outside what can be spoken."""
 
@@ -183,6 +207,54 @@ class ReferenceRefused(InvalidField):
     zh = "参考音频无法使用：{reason_zh}"
 
 
+class EmotionReferenceRefused(InvalidField):
+    """As `ReferenceRefused`, of the recording that the emotion is taken from."""
+
+    code = "emotion_reference_refused"
+    en = "The emotion's recording cannot be used: {reason}"
+    zh = "情感参考音频无法使用：{reason_zh}"
+
+
+class UnknownPreset(InvalidField):
+    """A preset that does not exist."""
+
+    code = "unknown_preset"
+    en = "There is no such preset. GET /presets lists those that exist."
+    zh = "没有这个预设，可用预设见 GET /presets。"
+
+
+class NameTaken(InvalidField):
+    """A name that another one bears already."""
+
+    code = "name_taken"
+    en = "There is a {kind} of this name already. Choose another name, or delete that one first."
+    zh = "已有同名的{kind_zh}，请换一个名称，或先删除原有的。"
+
+
+class LibraryFull(InvalidField):
+    """As many are kept as may be."""
+
+    code = "library_full"
+    en = "{limit} {kind} are kept already, and no more may be. Delete some first."
+    zh = "已保存 {limit} 个{kind_zh}，达到上限，请先删除一些。"
+
+
+class StillUsed(InvalidField):
+    """Something that cannot be deleted, because something else needs it."""
+
+    code = "still_used"
+    en = "It cannot be deleted: {reason}"
+    zh = "无法删除：{reason_zh}"
+
+
+class NotSupported(InvalidField):
+    """Something that the engine in use cannot do."""
+
+    code = "not_supported"
+    en = "The engine '{engine}' cannot do this: {reason}"
+    zh = "引擎“{engine}”不支持：{reason_zh}"
+
+
 class Forbidden(Rejected):
     """For operators only."""
 
@@ -190,6 +262,48 @@ class Forbidden(Rejected):
     http_status = 403
     en = "This is for operators, from the addresses in {setting} only."
     zh = "仅限运维人员，从 {setting} 所列地址访问。"
+
+
+class LoginNeeded(Rejected):
+    """For operators who say who they are; `challenge` goes into `WWW-Authenticate`."""
+
+    code = "login_needed"
+    http_status = 401
+    challenge: ClassVar[str] = 'Basic realm="operations", charset="UTF-8"'
+    en = "This is for operators. Log in with INDEXTTS_OPERATIONS_USER and its password."
+    zh = "仅限运维人员，请用 INDEXTTS_OPERATIONS_USER 及其密码登录。"
+
+
+class TooManyAttempts(Rejected):
+    """So many wrong passwords came from one address that no more are looked at for a while."""
+
+    code = "too_many_attempts"
+    http_status = 429
+    en = "Too many wrong passwords came from your address. Try again in {minutes} minutes."
+    zh = "来自你的地址的错误密码过多，请 {minutes} 分钟后再试。"
+
+
+class KeepingForbidden(Forbidden):
+    """Who may speak may not change what everybody is offered."""
+
+    code = "keeping_forbidden"
+    en = (
+        "What is kept takes storage and is offered to everybody (a speaker becomes a label of the "
+        "metrics too), so it may be changed from the addresses in {setting} only."
+    )
+    zh = (
+        "保存的内容占用存储并提供给所有人（发音人还会成为指标标签），"
+        "仅限从 {setting} 所列地址修改。"
+    )
+
+
+class NotKept(Rejected):
+    """No such speaker, preset or term."""
+
+    code = "not_kept"
+    http_status = 404
+    en = "There is no such {kind}. {where} lists those that exist."
+    zh = "没有这个{kind_zh}，现有的见 {where}。"
 
 
 class UnknownRequest(Rejected):
@@ -307,6 +421,15 @@ class StorageFailed(SynthesisFailed):
     code = "storage_failed"
     en = "The audio could not be stored. The operator must free space in the output folder."
     zh = "音频无法保存，请运维人员清理输出目录的空间。"
+
+
+class KeepingFailed(ServiceError):
+    """A speaker, a preset or the glossary could not be stored, or deleted."""
+
+    code = "keeping_failed"
+    http_status = 503
+    en = "It could not be stored ({reason}). The operator must look at INDEXTTS_SPEAKER_DIR."
+    zh = "无法保存（{reason}），请运维人员检查 INDEXTTS_SPEAKER_DIR。"
 
 
 def tree(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:

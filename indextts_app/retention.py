@@ -28,7 +28,8 @@ def sweep(folder: Path, *, keep_seconds: float, now: float | None = None) -> int
 
 def remove_partial(folder: Path) -> int:
     """Delete the half-written files that a killed service left; only at start, before serving."""
-    partial = list(folder.glob(".*.part")) + list(folder.glob("references/*.part"))
+    places = ("", "references/", "recordings/", "speakers/", "presets/")
+    partial = [path for place in places for path in folder.glob(f"{place}*.part")]
     for path in partial:
         path.unlink(missing_ok=True)
     return len(partial)

@@ -22,13 +22,15 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import Gauge
 from prometheus_client.process_collector import ProcessCollector
 
-from indextts_app import __version__, api, errors, retention
+from indextts_app import __version__, api, engines, errors, library_api, retention
 from indextts_app.door import EdgeMiddleware, RequestIdMiddleware
 from indextts_app.engines.base import Capabilities
+from indextts_app.library import Library
 from indextts_app.pages import gradio_environment
 from indextts_app.readiness import Readiness
 from indextts_app.settings import Settings, SettingsError
 from indextts_app.synthesizer import Synthesizer
+from indextts_app.workers.memory_ladder import Ladder
 from indextts_app.workers.pool import WorkerPool
 from indextts_app.workers.worker import EngineSpec
 from observability import drain, logs, recovery, set_sinks
@@ -41,6 +43,12 @@ log = structlog.get_logger("indextts_app.server")
 SWEEP_SECONDS = 600.0
 DRAIN_LOG_SECONDS = 10.0
 
+START_SECONDS = {"indextts2": 900.0}
+"""How long weights may take to be checked and loaded; 264 s were reported for a slow disk."""
+
+SETTLE_SECONDS = {"indextts2": 20.0}
+"""How long a cancelled engine may take where it cannot stop at once: a vocoder is one call."""
+
 
 class Service:
     """Everything that lives as long as the process."""
@@ -48,15 +56,29 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(error_types=errors.codes() | {"cancelled", "process_died"})
+        self.library = Library(settings)
+        options = _engine_options(settings)
+        self.features = engines.features(settings.engine, options)
         self.pool = WorkerPool(
             EngineSpec(
                 engine=settings.engine,
-                options=_engine_options(settings),
-                start_seconds=settings.worker_start_seconds,
+                options=options,
+                sample_voice=self._sample_voice(),
+                start_seconds=settings.worker_start_seconds
+                or START_SECONDS.get(settings.engine, 120.0),
+                settle_seconds=SETTLE_SECONDS.get(settings.engine, 2.0),
                 **({"python": settings.worker_python} if settings.worker_python else {}),
             ),
             size=settings.workers,
             max_queue=settings.max_queue,
+            ladder=Ladder(
+                empty_cache_mb=settings.empty_cache_mb,
+                worker_memory_mb=settings.worker_memory_mb,
+                memory_slope_mb=settings.memory_slope_mb,
+                recycle_requests=settings.recycle_requests,
+                idle_unload_seconds=settings.idle_unload_seconds,
+                acts=settings.self_heal == "act",
+            ),
             on_ready=self._tell_versions,
             on_restart=lambda reason: self.metrics.worker_restarts.labels(reason).inc(),
         )
@@ -65,6 +87,7 @@ class Service:
             self.pool,
             settings,
             key.get_secret_value().encode() if key else hash_key(settings.output_dir / ".hash_key"),
+            self.library,
         )
         self.readiness = Readiness(self.pool)
         self._gpu = GpuSampler()
@@ -79,8 +102,8 @@ class Service:
         gradio_environment.prepare(self.settings.output_dir)
         from indextts_app.pages import mount, synthesis_page
 
-        page = synthesis_page.build(self.synthesizer, self.settings)
-        self._let_go = mount.mount(app, page, self.settings)
+        page = synthesis_page.build(self.synthesizer, self.settings, self.features)
+        self._let_go = mount.mount(app, page, self.settings, self.features)
         return app
 
     def let_go(self) -> None:
@@ -99,6 +122,7 @@ class Service:
             lifespan=self._lifespan,
         )
         app.include_router(api.router(self.synthesizer, settings, self.readiness, self.metrics))
+        app.include_router(library_api.router(self.synthesizer, settings))
         api.add_error_handlers(app)
         app.add_middleware(EdgeMiddleware, max_bytes=int(settings.max_upload_mb * 1e6))
         app.add_middleware(RequestIdMiddleware)
@@ -130,6 +154,9 @@ class Service:
                 log.info("outputs.swept", files=removed)
             await asyncio.sleep(SWEEP_SECONDS)
 
+    def _sample_voice(self) -> Path | None:
+        return self.library.speakers.sample().path if self.features.reference == "voice" else None
+
     def _tell_versions(self, can: Capabilities) -> None:
         self.metrics.build_info(
             version=__version__,
@@ -144,6 +171,11 @@ class Service:
             ("in_flight", "Requests between door and answer.", lambda: self.synthesizer.in_flight),
             ("queue_depth", "Requests waiting for a worker.", lambda: self.pool.waiting),
             ("workers_ready", "Workers that are loaded.", lambda: self.pool.ready_workers),
+            (
+                "workers_unloaded",
+                "Workers that were idle for so long that the next request loads them.",
+                lambda: self.pool.unloaded_workers,
+            ),
             ("workers_busy", "Workers with a request.", lambda: self.pool.busy),
         ):
             Gauge(f"indextts_{name}", text, registry=registry).set_function(figure)
@@ -157,14 +189,21 @@ def run(settings: Settings) -> None:
     Serve until a signal ends it.
 
     Raises:
-        SettingsError: the port, the log folder or the output folder is in use, or cannot be used.
+        SettingsError: the port or one of the folders is in use, or cannot be used.
     """
     _writable(settings.log_dir, "INDEXTTS_LOG_DIR")
     _writable(settings.output_dir, "INDEXTTS_OUTPUT_DIR")
+    _writable(settings.speaker_dir, "INDEXTTS_SPEAKER_DIR")
+    if settings.speaker_dir.resolve().is_relative_to(settings.output_dir.resolve()):
+        raise SettingsError(
+            f"INDEXTTS_SPEAKER_DIR ({settings.speaker_dir}) lies in INDEXTTS_OUTPUT_DIR, where "
+            f"files are deleted after {settings.output_keep_hours:g} hours: choose another folder."
+        )
     with (
         _listening(settings) as listener,
         _only_writer(settings.log_dir, "INDEXTTS_LOG_DIR", ".lock"),
         _only_writer(settings.output_dir, "INDEXTTS_OUTPUT_DIR", ".outputs.lock"),
+        _only_writer(settings.speaker_dir, "INDEXTTS_SPEAKER_DIR", ".speakers.lock"),
     ):
         lines = logs.set_up(
             settings.log_dir,
@@ -188,7 +227,9 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     log.info(
         recovery.RECONCILED,
         requests_lost=lost,
-        partial_files_removed=retention.remove_partial(settings.output_dir),
+        partial_files_removed=sum(
+            map(retention.remove_partial, (settings.output_dir, settings.speaker_dir))
+        ),
     )
     host, port = listener.getsockname()[:2]
     log.info("service.started", engine=settings.engine, workers=settings.workers, port=port)
@@ -268,5 +309,22 @@ def _only_writer(folder: Path, setting: str, lock_name: str) -> Iterator[None]:
 
 def _engine_options(settings: Settings) -> dict[str, float | str]:
     if settings.engine == "drill":
-        return {"seconds": settings.drill_seconds, "slow_seconds": settings.drill_slow_seconds}
+        return {
+            "seconds": settings.drill_seconds,
+            "slow_seconds": settings.drill_slow_seconds,
+            "leak_mb": settings.drill_leak_mb,
+        }
+    if settings.engine == "indextts2":
+        return {
+            "model_dir": str(settings.model_dir),
+            "model_version": settings.model_version,
+            "device": settings.device,
+            "half_precision": settings.half_precision,
+            "emotion_from_text": settings.emotion_from_text,
+            "cuda_kernel": settings.cuda_kernel,
+            "deepspeed": settings.deepspeed,
+            "accel": settings.accel,
+            "torch_compile": settings.torch_compile,
+            "speaker_cache_mb": settings.speaker_cache_mb,
+        }
     return {}

@@ -78,7 +78,9 @@ class Settings(BaseSettings):
         20, gt=0, le=200, description="largest request, recordings included"
     )
     timeout_seconds: float = Field(60, gt=0, description="longest time from the door to the answer")
-    worker_start_seconds: float = Field(120, gt=0, description="longest start of a worker")
+    worker_start_seconds: float | None = Field(
+        None, gt=0, description="longest start of a worker; if not set, what the engine needs"
+    )
     shutdown_seconds: float = Field(30, ge=0, description="grace for running requests at shutdown")
 
     self_heal: Literal["observe", "act"] = Field(
@@ -107,7 +109,26 @@ class Settings(BaseSettings):
     )
     operations_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
-        description="addresses or networks that may read /requests, comma-separated",
+        description="addresses or networks that may change what is kept and, while there is no "
+        "operations password, read /requests and /operations",
+    )
+    operations_user: str = Field(
+        "operator", min_length=1, max_length=64, description="name to log in to /operations with"
+    )
+    operations_password: SecretStr | None = Field(
+        None,
+        min_length=8,
+        max_length=256,
+        description="password of /operations and /requests; with one, whoever knows it may read "
+        "them from any address, and nobody else",
+    )
+
+    gpu_hour_price: float | None = Field(
+        None, ge=0, description="price of a GPU hour, for the cost in the monthly report"
+    )
+    currency: str = Field("CNY", pattern=r"^[A-Z]{3}$", description="currency of that price")
+    slo_percent: float = Field(
+        99.5, gt=0, lt=100, description="availability that is promised, for the monthly report"
     )
 
     drill_seconds: float = Field(
@@ -115,6 +136,9 @@ class Settings(BaseSettings):
     )
     drill_slow_seconds: float = Field(
         10, ge=0, le=3600, description="time that its speaker `slow` takes"
+    )
+    drill_leak_mb: float = Field(
+        8, ge=0, le=4096, description="memory that its speaker `leak` keeps, three times a request"
     )
 
     @field_validator("metrics_allow", "operations_allow", mode="before")

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from indextts_app import replay
 from indextts_app.engines.base import Translated
+from indextts_app.hints import hints_of
 from observability.events import Event, field_names
 
 EVENT = "synthesis"
@@ -61,6 +63,26 @@ ADVICE = {
     "too_large": Translated("Send a smaller recording or text.", "请减小录音或文本。"),
     "invalid_field": Translated("Correct the field that the message names.", "请修正所述字段。"),
     "unknown_field": Translated("Leave the field out.", "请去掉该字段。"),
+    "field_not_offered": Translated(
+        "Leave the field out, or use the engine that has it (INDEXTTS_ENGINE).",
+        "请去掉该字段，或换用支持它的引擎（INDEXTTS_ENGINE）。",
+    ),
+    "emotion_unclear": Translated(
+        "Send one source of emotion: a name, a recording, weights or a description.",
+        "情感只保留一种来源：名称、录音、权重或描述。",
+    ),
+    "unknown_preset": Translated("Choose from GET /presets.", "请从 GET /presets 中选择。"),
+    "name_taken": Translated("Choose another name.", "请换一个名称。"),
+    "library_full": Translated(
+        "Delete what is no longer used; INDEXTTS_MAX_SPEAKERS allows more speakers.",
+        "请删除不再使用的内容；INDEXTTS_MAX_SPEAKERS 可调大发音人上限。",
+    ),
+    "still_used": Translated("Delete what needs it first.", "请先删除使用它的内容。"),
+    "not_supported": Translated(
+        "Use an engine that can do it (INDEXTTS_ENGINE=indextts2).",
+        "请换用支持的引擎（INDEXTTS_ENGINE=indextts2）。",
+    ),
+    "not_kept": Translated("Choose from what is listed.", "请从列表中选择。"),
     "speed_out_of_range": Translated("Choose 0.5 to 2.0.", "请选择 0.5 到 2.0。"),
     "text_empty": Translated("Enter a text.", "请输入文本。"),
     "text_too_long": Translated(
@@ -79,8 +101,16 @@ ADVICE = {
     "unknown_emotion": Translated("Choose from GET /speakers.", "请从 GET /speakers 中选择。"),
     "unknown_format": Translated("Choose wav, mp3, flac or ogg.", "请选择 wav、mp3、flac、ogg。"),
     "reference_refused": Translated(
-        "Record 2 to 15 seconds of clear speech and send it as WAV.",
-        "请录制 2 到 15 秒清晰语音，保存为 WAV 后上传。",
+        "Record 3 to 15 seconds of clear speech and send it as WAV.",
+        "请录制 3 到 15 秒清晰语音，保存为 WAV 后上传。",
+    ),
+    "emotion_reference_refused": Translated(
+        "Record 3 to 15 seconds of speech with that emotion and send it as WAV.",
+        "请录制 3 到 15 秒带有该情感的语音，保存为 WAV 后上传。",
+    ),
+    "keeping_forbidden": Translated(
+        "Ask an operator, or add the address to INDEXTTS_OPERATIONS_ALLOW.",
+        "请联系运维人员，或将地址加入 INDEXTTS_OPERATIONS_ALLOW。",
     ),
     "forbidden": Translated("Ask an operator.", "请联系运维人员。"),
     "not_found": Translated("Check the address.", "请核对地址。"),
@@ -126,6 +156,10 @@ ADVICE = {
     "storage_failed": Translated(
         "Free space in INDEXTTS_OUTPUT_DIR.", "请清理 INDEXTTS_OUTPUT_DIR 的空间。"
     ),
+    "keeping_failed": Translated(
+        "Free space in INDEXTTS_SPEAKER_DIR, and check that the service may write there.",
+        "请清理 INDEXTTS_SPEAKER_DIR 的空间，并确认服务有写权限。",
+    ),
     "process_died": Translated(
         "The whole service stopped in the middle of it. Ask again; look at what ended the service "
         "just before the next service.started line.",
@@ -146,6 +180,8 @@ class Story:
     outcome: Mapping[str, Any]
     meaning: Translated
     advice: tuple[Translated, ...]
+    replay: str | None
+    """A shell command that asks for the same again; what is not stored stands in CAPITALS."""
     lines: tuple[Mapping[str, Any], ...]
 
 
@@ -164,6 +200,7 @@ def told(request_id: str, lines: Sequence[Mapping[str, Any]]) -> Story:
         outcome=_group(known, "outcome") | _group(known, "cost"),
         meaning=STATUS.get(status, STATUS["running"]),
         advice=tuple(_advice(known)),
+        replay=replay.command(known),
         lines=tuple(lines),
     )
 
@@ -189,3 +226,5 @@ def _advice(known: Mapping[str, Any]) -> Iterator[Translated]:
         yield advice
     if error_type := known.get("error_type"):
         yield ADVICE.get(str(error_type), ADVICE["service_error"])
+    for hint in hints_of(known):
+        yield hint.text

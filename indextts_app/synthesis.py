@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from indextts_app import errors
-from indextts_app.engines.base import Capabilities
+from indextts_app import controls, emotions, errors
+from indextts_app.engines.base import Capabilities, Value
+from indextts_app.hints import Hint
 from observability.audio_check import SignalReport
 from observability.events import Scalar
 from observability.observe import Times
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
+MAX_SEED = 2**32 - 1
 
-DEFAULT_EMOTION = "neutral"
+DEFAULT_EMOTION = emotions.DEFAULT
+
+REFERENCE = "reference"
+EMOTION_REFERENCE = "emotion_reference"
+RECORDINGS = (REFERENCE, EMOTION_REFERENCE)
+"""The files that may come with a request; a speaker made of one is called `reference` as well."""
+
+TEXT_FIELDS = frozenset(
+    {"text", "speaker", "emotion", "emotion_mode", "emotion_text", "format", "preset"}
+)
+"""The fields whose value is text: a form, which has only strings, sends the others as JSON."""
 
 
 class AudioFormat(StrEnum):
@@ -42,6 +54,24 @@ class SynthesisForm(BaseModel):
         1.0, ge=MIN_SPEED, le=MAX_SPEED, allow_inf_nan=False, description="pace, 0.5 to 2.0"
     )
     format: str = Field(AudioFormat.WAV.value, description="wav, mp3, flac or ogg")
+    emotion_mode: str | None = Field(
+        None, description="speaker, preset, reference, vector or text; follows from what is sent"
+    )
+    emotion_weight: float | None = Field(
+        None, ge=0, le=1, description="how much of the emotion to mix in, 0.65 if absent"
+    )
+    emotion_vector: list[float] | None = Field(
+        None, description=f"eight weights from 0 to 1: {', '.join(emotions.WEIGHTS)}"
+    )
+    emotion_text: str | None = Field(
+        None,
+        description="a description of the emotion; absent in mode text: read out of the text",
+    )
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="the same seed gives the same audio; X-Seed tells it"
+    )
+    preset: str | None = Field(None, description="id from /presets; its fields are the defaults")
+    stream: bool | None = Field(None, description="send the audio while it is made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +102,15 @@ class SynthesisRequest:
     emotion: str
     speed: float
     format: AudioFormat
+    emotion_mode: str = "speaker"
+    emotion_weight: float | None = None
+    emotion_vector: tuple[float, ...] | None = None
+    emotion_text: str | None = None
+    seed: int | None = None
+    controls: Mapping[str, Value] = field(default_factory=dict)
+    """A value for each of the engine's controls."""
+    preset: str | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +125,25 @@ class SynthesisResult:
     verdict: str
     times: Times
     spoken_text: str | None
+    seed: int | None = None
+    """Where the engine has one: with it and the same request, the same audio comes out again."""
+    hints: tuple[Hint, ...] = ()
+
+
+def offered(can: Capabilities) -> tuple[str, ...]:
+    """The fields that the engine in use takes, its controls and recordings among them."""
+    return (*_form_fields(can), *(control.name for control in can.features.controls), *_files(can))
 
 
 def validated(
-    fields: Mapping[str, object], can: Capabilities, *, max_text_chars: int
+    fields: Mapping[str, object],
+    can: Capabilities,
+    *,
+    max_text_chars: int,
+    recordings: Collection[str] = (),
 ) -> SynthesisRequest:
     """
-    The request that these fields ask for.
+    The request that these fields ask for, and the recordings that came with them by name.
 
     Raises:
         errors.InvalidField: the first field that does not fit, with what would.
@@ -103,45 +154,148 @@ def validated(
         if len(text) > max_text_chars:
             raise errors.TextTooLong(length=len(text), limit=max_text_chars)
         _check_readable(text)
+    table = can.features.controls
+    names = {control.name for control in table}
     try:
-        form = SynthesisForm.model_validate(fields)
+        form = SynthesisForm.model_validate(
+            {name: value for name, value in fields.items() if name not in names}
+        )
     except ValidationError as error:
-        raise _field_error(error) from None
+        raise _field_error(error, can) from None
+    _check_offered(form, can, recordings)
     _check_text(form.text, can, max_text_chars)
-    speakers = tuple(speaker.id for speaker in can.speakers)
-    speaker = speakers[0] if form.speaker is None else form.speaker
-    if speaker not in speakers:
-        raise errors.UnknownSpeaker("speaker", speakers)
+    speaker = _speaker(form.speaker, can, recordings)
     if form.emotion not in can.emotions:
         raise errors.UnknownEmotion("emotion", can.emotions)
     formats = tuple(item.value for item in AudioFormat)
     if form.format not in formats:
         raise errors.UnknownFormat("format", formats)
+    if form.speed != 1 and not can.features.speed:
+        raise errors.InvalidField(
+            field="speed",
+            reason=f"the engine '{can.engine}' speaks at the speaker's own pace. Leave it out.",
+            reason_zh=f"引擎“{can.engine}”按发音人本来的语速朗读，请去掉该字段。",
+        )
+    values = controls.chosen(fields, table)
+    if form.emotion_text is not None:
+        _check_readable(form.emotion_text)
+    emotion = emotions.resolved(
+        emotions.AskedEmotion(
+            name=form.emotion,
+            mode=form.emotion_mode,
+            weight=form.emotion_weight,
+            vector=form.emotion_vector,
+            text=form.emotion_text,
+            recording=EMOTION_REFERENCE in recordings,
+            controls=[
+                control.name
+                for control in table
+                if control.group == "emotion" and values[control.name] != control.default
+            ],
+        ),
+        can.features,
+    )
     return SynthesisRequest(
         text=form.text,
         speaker=speaker,
-        emotion=form.emotion,
+        emotion=emotion.name,
         speed=form.speed,
         format=AudioFormat(form.format),
+        emotion_mode=emotion.mode,
+        emotion_weight=emotion.weight,
+        emotion_vector=emotion.vector,
+        emotion_text=emotion.text,
+        seed=form.seed,
+        controls=values,
+        preset=form.preset,
+        stream=bool(form.stream),
     )
 
 
-def _field_error(error: ValidationError) -> errors.InvalidField:
+def _speaker(asked: str | None, can: Capabilities, recordings: Collection[str]) -> str:
+    if can.reference == "voice" and REFERENCE in recordings:
+        if asked not in (None, REFERENCE):
+            raise errors.InvalidField(
+                field="speaker",
+                reason="a reference recording was sent as well, and is the voice. "
+                "Send one of the two.",
+                reason_zh="同时上传了参考音频，而它就是音色，请二选一。",
+            )
+        return REFERENCE
+    speakers = tuple(speaker.id for speaker in can.speakers)
+    speaker = speakers[0] if asked is None else asked
+    if speaker not in speakers:
+        raise errors.UnknownSpeaker("speaker", speakers)
+    return speaker
+
+
+def _form_fields(can: Capabilities) -> tuple[str, ...]:
+    features = can.features
+    unfit = {
+        "emotion_weight": not emotions.weighs(features),
+        "emotion_vector": "vector" not in features.emotion_modes,
+        "emotion_text": "text" not in features.emotion_modes,
+        "seed": not features.seed,
+        "stream": not features.streams,
+    }
+    return tuple(name for name in SynthesisForm.model_fields if not unfit.get(name))
+
+
+def _files(can: Capabilities) -> tuple[str, ...]:
+    has_use = {
+        REFERENCE: can.reference != "none",
+        EMOTION_REFERENCE: "reference" in can.features.emotion_modes,
+    }
+    return tuple(name for name in RECORDINGS if has_use[name])
+
+
+def _check_offered(form: SynthesisForm, can: Capabilities, recordings: Collection[str]) -> None:
+    if REFERENCE in recordings and can.reference == "none":
+        raise errors.ReferenceRefused(
+            reason=f"the engine '{can.engine}' has no use for one. Leave it out.",
+            reason_zh=f"引擎“{can.engine}”不使用参考音频，请移除。",
+        )
+    takes = offered(can)
+    sent = [name for name in form.model_fields_set if getattr(form, name) is not None]
+    for name in (*sorted(sent), *recordings):
+        if name not in takes and not (name == "stream" and not form.stream):
+            raise errors.FieldNotOffered(field=name, engine=can.engine, known=", ".join(takes))
+
+
+_EXPECTED = {
+    "emotion_weight": ("it must be a number from 0 to 1.", "应为 0 到 1 之间的数。"),
+    "emotion_vector": (
+        "it must be a list of eight numbers from 0 to 1, as [0, 0, 0.8, 0, 0, 0, 0, 0].",
+        "应为八个 0 到 1 之间的数组成的列表，例如 [0, 0, 0.8, 0, 0, 0, 0, 0]。",
+    ),
+    "seed": (
+        f"it must be a whole number from 0 to {MAX_SEED}.",
+        f"应为 0 到 {MAX_SEED} 之间的整数。",
+    ),
+    "stream": ("it is a switch. Send true or false.", "这是开关，请发送 true 或 false。"),
+}
+
+
+def _field_error(error: ValidationError, can: Capabilities) -> errors.InvalidField:
     """Ours for pydantic's: the name of the field and what would fit, never what was sent."""
     first = error.errors(include_input=False, include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])[:40] or "request"
-    if field == "speed":
-        return errors.SpeedOutOfRange(lowest=MIN_SPEED, highest=MAX_SPEED)
     if first["type"] == "extra_forbidden":
-        known = ", ".join((*SynthesisForm.model_fields, "reference"))
-        return errors.UnknownField(known=f"{known} (a file, in a form)")
+        files = _files(can)
+        known = ", ".join((*_form_fields(can), *(item.name for item in can.features.controls)))
+        return errors.UnknownField(
+            known=f"{known}, {' and '.join(files)} (a file, in a form)" if files else known
+        )
+    name = str(first["loc"][0])
+    if name == "speed":
+        return errors.SpeedOutOfRange(lowest=MIN_SPEED, highest=MAX_SPEED)
     if first["type"] == "missing":
         return errors.InvalidField(
-            field=field, reason="it is missing. Send it.", reason_zh="缺少该字段，请补上。"
+            field=name, reason="it is missing. Send it.", reason_zh="缺少该字段，请补上。"
         )
-    return errors.InvalidField(
-        field=field, reason="it must be text. Send a string.", reason_zh="应为文本，请发送字符串。"
+    reason, reason_zh = _EXPECTED.get(
+        name, ("it must be text. Send a string.", "应为文本，请发送字符串。")
     )
+    return errors.InvalidField(field=name, reason=reason, reason_zh=reason_zh)
 
 
 def _check_readable(text: str) -> None:

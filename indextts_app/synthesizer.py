@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
 
-from indextts_app import audio, errors, references
-from indextts_app.engines.base import Capabilities, Samples, Task
+from indextts_app import audio, controls, errors, presets
+from indextts_app.engines.base import Capabilities, Samples, Segment, Task
+from indextts_app.hints import hints_of
+from indextts_app.library import Library
+from indextts_app.references import Reference, Upload
 from indextts_app.settings import Settings
+from indextts_app.streaming import Live, LiveAudio
 from indextts_app.synthesis import (
+    EMOTION_REFERENCE,
+    MAX_SEED,
+    REFERENCE,
     Caller,
     SynthesisRequest,
     SynthesisResult,
@@ -51,19 +61,15 @@ class Watcher(Protocol):
         """The engine's next samples, as soon as they are made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A recording that came with a request, and the folder that uploads are kept in."""
-
-    path: Path
-    folder: Path
-
-
 class Synthesizer:
     """Turns what a caller sent into a checked audio file, and tells its story in one event."""
 
-    def __init__(self, pool: WorkerPool, settings: Settings, hash_key: bytes) -> None:
+    def __init__(
+        self, pool: WorkerPool, settings: Settings, hash_key: bytes, library: Library
+    ) -> None:
         self.pool = pool
+        self.library = library
+        self.live = LiveAudio()
         self._settings = settings
         self._hash_key = hash_key
         self._in_flight = 0
@@ -78,14 +84,17 @@ class Synthesizer:
     @property
     def capabilities(self) -> Capabilities:
         """
-        What the engine in use can do.
+        What the engine in use can do; where its voices are recordings, with those that are kept.
 
         Raises:
             errors.NotReady: no worker has been ready yet.
         """
-        if self.pool.capabilities is None:
+        can = self.pool.capabilities
+        if can is None:
             raise errors.NotReady(reason=self.pool.unavailable or "the engine is still loading.")
-        return self.pool.capabilities
+        if can.reference != "voice":
+            return can
+        return replace(can, speakers=(*can.speakers, *self.library.speakers.offered()))
 
     @observe(
         "synthesis", fields=lambda _self, _asked, caller, **_: caller.fields(), late_start=True
@@ -95,12 +104,16 @@ class Synthesizer:
         asked: Mapping[str, object] | errors.ServiceError,
         caller: Caller,  # noqa: ARG002  # the decorator stamps it on the event
         *,
-        reference: Upload | None = None,
+        recordings: Mapping[str, Upload] = MappingProxyType({}),
         watcher: Watcher | None = None,
+        live: Live | None = None,
         needs_file: bool = False,
     ) -> SynthesisResult:
         """
         The audio that `asked` describes, its signal checked.
+
+        `recordings` are the files that came with it, by their names in `synthesis.RECORDINGS`;
+        whoever listens to `live` hears the audio while it is made.
 
         A request that could not even be read comes in as the error that says why, so that it has
         its event as well. The task may be cancelled at any time; its worker then stops. The audio
@@ -112,7 +125,7 @@ class Synthesizer:
         self._in_flight += 1
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
-                return await self._synthesize(asked, reference, watcher, needs_file)
+                return await self._synthesize(asked, recordings, watcher, live, needs_file)
         except TimeoutError:
             raise errors.DeadlineExceeded(seconds=self._settings.timeout_seconds) from None
         finally:
@@ -121,8 +134,9 @@ class Synthesizer:
     async def _synthesize(
         self,
         asked: Mapping[str, object] | errors.ServiceError,
-        reference: Upload | None,
+        recordings: Mapping[str, Upload],
         watcher: Watcher | None,
+        live: Live | None,
         needs_file: bool,
     ) -> SynthesisResult:
         observation = current()
@@ -135,36 +149,102 @@ class Synthesizer:
         record(
             engine_version=can.engine_version, model_version=can.model_version, device=can.device
         )
-        request = validated(asked, can, max_text_chars=self._settings.max_text_chars)
-        record(
-            speaker=request.speaker,
-            emotion=request.emotion,
-            emotion_mode="speaker" if request.emotion == "neutral" else "preset",
-            speed=request.speed,
-            format=request.format.value,
+        asked, kept = self._with_preset(asked, recordings)
+        self._keep_private(observation, asked.get("emotion_text"))
+        request = validated(
+            asked,
+            can,
+            max_text_chars=self._settings.max_text_chars,
+            recordings={*recordings, *kept},
         )
-        recording = await self._accept(reference, can) if reference else None
-        observation.started()
-        task = Task(
-            request_id=observation.request_id,
-            text=request.text,
-            speaker=request.speaker,
-            emotion=request.emotion,
-            speed=request.speed,
-            reference=str(recording.path) if recording else None,
-        )
-        follower = _Follower(observation, watcher)
-        try:
-            delivery = await self.pool.run(task, follower)
-        finally:
-            follower.done()
+        if can.features.seed and request.seed is None:
+            request = replace(request, seed=secrets.randbelow(MAX_SEED + 1))
+        record(**_asked_fields(request, can))
+        if live:
+            live.accepted(request)
+        with ExitStack() as borrowed:
+            references = await self._references(request, recordings, kept, borrowed)
+            observation.started()
+            task = self._task(observation.request_id, request, references, can)
+            follower = _Follower(observation, watcher, live)
+            try:
+                delivery = await self.pool.run(task, follower)
+            finally:
+                follower.done()
         observation.current_stage = None
         if not len(delivery.samples):
             raise errors.NoAudio
         if watcher:
             watcher.stage("post")
         verdict = "wrong_format" if delivery.sample_rate != can.sample_rate else None
-        return await self._deliver(observation, request, delivery, verdict, needs_file)
+        result = await self._deliver(observation, request, delivery, verdict, needs_file)
+        truncated = any(references[name].truncated for name in (*recordings, *kept))
+        hints = hints_of({**follower.notes, "reference_truncated": truncated})
+        return replace(result, hints=hints)
+
+    async def preview(self, asked: Mapping[str, object]) -> tuple[Segment, ...]:
+        """
+        The segments that a text will be cut into, by the text and the controls of a request.
+
+        Raises:
+            errors.NotSupported: the engine in use shows none.
+            errors.ServiceError: see `validated` and `WorkerPool.preview`.
+        """
+        can = self.capabilities
+        if not can.features.segments:
+            raise errors.NotSupported(
+                engine=can.engine,
+                reason="it cuts no text into segments that could be shown.",
+                reason_zh="它不会把文本切成可预览的分段。",
+            )
+        wanted = {"text", *(control.name for control in can.features.controls)}
+        request = validated(
+            {name: value for name, value in asked.items() if name in wanted},
+            can,
+            max_text_chars=self._settings.max_text_chars,
+        )
+        return await self.pool.preview(self._task("preview", request, {}, can))
+
+    def _task(
+        self,
+        request_id: str,
+        request: SynthesisRequest,
+        references: Mapping[str, Reference],
+        can: Capabilities,
+    ) -> Task:
+        reads_terms = can.features.glossary and request.controls.get("use_glossary", True)
+        paths = {name: str(reference.path) for name, reference in references.items()}
+        weight = request.emotion_weight
+        return Task(
+            request_id=request_id,
+            text=request.text,
+            speaker=request.speaker,
+            emotion=request.emotion,
+            speed=request.speed,
+            reference=paths.get(REFERENCE),
+            emotion_mode=request.emotion_mode,
+            **({} if weight is None else {"emotion_weight": weight}),
+            emotion_vector=request.emotion_vector,
+            emotion_text=request.emotion_text,
+            emotion_reference=paths.get(EMOTION_REFERENCE),
+            seed=request.seed,
+            controls=request.controls,
+            glossary=self.library.glossary.of(request.text) if reads_terms else {},
+        )
+
+    def _with_preset(
+        self, asked: Mapping[str, object], recordings: Mapping[str, Upload]
+    ) -> tuple[Mapping[str, object], dict[str, str]]:
+        """The fields with those of the preset that they name, and its recordings' hashes."""
+        name = asked.get("preset")
+        if not isinstance(name, str):
+            return asked, {}
+        try:
+            preset = self.library.presets.get(name)
+        except errors.NotKept:
+            raise errors.UnknownPreset from None
+        record(preset=preset.id)
+        return presets.applied(preset, asked, recordings)
 
     def _record_text(self, observation: Observation, text: object) -> None:
         """What may be known of a text is known even of a refused one, within bounds."""
@@ -175,22 +255,47 @@ class Synthesizer:
                 record(text_script=facts.text_script, text_hash=facts.text_hash)
             record(text_len=len(text))
 
-    async def _accept(self, upload: Upload, can: Capabilities) -> references.Reference:
-        if can.reference == "none":
-            raise errors.ReferenceRefused(
-                reason=f"the engine '{can.engine}' has no use for one. Leave it out.",
-                reason_zh=f"引擎“{can.engine}”不使用参考音频，请移除。",
-            )
-        with stage("speaker_enc"):
-            recording = await asyncio.to_thread(
-                references.accept,
-                upload.path,
-                self._settings.output_dir / "references",
-                within=upload.folder,
-                max_bytes=int(self._settings.max_upload_mb * 1e6),
-            )
-        record(reference_hash=recording.sha256, reference_seconds=round(recording.seconds, 3))
-        return recording
+    def _keep_private(self, observation: Observation, text: object) -> None:
+        if isinstance(text, str):
+            observation.private.append(text[: self._settings.max_text_chars])
+
+    def _is_recorded(self, speaker: str) -> bool:
+        """Whether the engine needs a recording to know this speaker."""
+        can = self.pool.capabilities
+        return (
+            can is not None
+            and can.reference == "voice"
+            and speaker not in {one.id for one in can.speakers}
+        )
+
+    async def _references(
+        self,
+        request: SynthesisRequest,
+        recordings: Mapping[str, Upload],
+        kept: Mapping[str, str],
+        borrowed: ExitStack,
+    ) -> dict[str, Reference]:
+        """The recordings that the engine will read, by name; kept ones stay while it does."""
+        found = {}
+        for name, upload in recordings.items():
+            with stage("speaker_enc"):
+                accepted = await asyncio.to_thread(self.library.accept, upload, name)
+            # An engine knows a recording by its path: that of a speaker is encoded already.
+            stored = borrowed.enter_context(self.library.recordings.borrowed(accepted.sha256))
+            found[name] = stored or accepted
+        for name, sha256 in kept.items():
+            found[name] = self.library.borrow(sha256, borrowed)
+        if REFERENCE not in found and self._is_recorded(request.speaker):
+            speaker = self.library.speaker(request.speaker)
+            found[REFERENCE] = self.library.borrow(speaker.sha256, borrowed)
+        for name, reference in found.items():
+            seconds = round(reference.seconds, 3)
+            record(**{f"{name}_hash": reference.sha256}, **{f"{name}_seconds": seconds})
+        if recordings or kept:
+            # Of a stored speaker, whoever made it was told; of these, whoever asks is.
+            sent = (*recordings, *kept)
+            record(reference_truncated=any(found[name].truncated for name in sent))
+        return found
 
     async def _deliver(
         self,
@@ -231,6 +336,7 @@ class Synthesizer:
             verdict=verdict,
             times=observation.times(),
             spoken_text=delivery.spoken_text,
+            seed=request.seed,
         )
 
     async def _store(self, data: bytes, path: Path, needs_file: bool) -> Future[None]:
@@ -247,14 +353,38 @@ class Synthesizer:
         return storing
 
 
+def _asked_fields(request: SynthesisRequest, can: Capabilities) -> dict[str, Scalar | None]:
+    """The fields of the event that tell what was asked, so that it can be asked again."""
+    vector, text = request.emotion_vector, request.emotion_text
+    language = request.controls.get("language", "auto")
+    return {
+        "speaker": request.speaker,
+        # In the other modes no emotion of the list was asked for.
+        "emotion": request.emotion if request.emotion_mode in ("speaker", "preset") else None,
+        "emotion_mode": request.emotion_mode,
+        "emotion_weight": request.emotion_weight,
+        "emotion_vector": ",".join(f"{weight:g}" for weight in vector) if vector else None,
+        "emotion_text_len": None if text is None else len(text),
+        "speed": request.speed,
+        "format": request.format.value,
+        "seed": request.seed,
+        "controls": controls.changed(request.controls, can.features.controls),
+        "language": None if language == "auto" else str(language),
+    }
+
+
 class _Follower:
     """Listens to the pool: what it hears goes to the event and to whoever watches."""
 
-    def __init__(self, observation: Observation, watcher: Watcher | None) -> None:
+    def __init__(
+        self, observation: Observation, watcher: Watcher | None, live: Live | None
+    ) -> None:
         self._observation = observation
         self._watcher = watcher
+        self._live = live
         self._asked_ms = observation.since_start_ms()
         self._waited_ms: float | None = None
+        self.notes: Mapping[str, Scalar] = {}
         self._measured = False
         self._heard = False
         self._seen: list[tuple[str, float]] = []
@@ -281,11 +411,15 @@ class _Follower:
         if not self._heard:
             self._heard = True
             self._observation.record(first_audio_ms=round(self._observation.since_start_ms(), 3))
+        if self._live:
+            self._live.audio(samples, sample_rate)
+            self._observation.record(streamed=True)
         if self._watcher:
             self._watcher.audio(samples, sample_rate)
 
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
         self._measured = True
+        self.notes = notes
         for name, seconds in stages.items():
             self._observation.spent(name, seconds)
         self._observation.record(
@@ -325,8 +459,9 @@ class _Wanted:
 def _checked(
     request: SynthesisRequest, delivery: Delivery, request_id: str
 ) -> tuple[bytes, SignalReport]:
+    longer = float(request.controls.get("duration_factor", 1.0))
     signal = check_signal(
-        delivery.samples, delivery.sample_rate, text=request.text, speed=request.speed
+        delivery.samples, delivery.sample_rate, text=request.text, speed=request.speed / longer
     )
     return audio.encoded(delivery.samples, delivery.sample_rate, request.format, request_id), signal
 

@@ -22,8 +22,8 @@ from observability.log_store.files import FileLogStore, Missing
 WIDTH = 40
 
 HEADS = {
-    "en": ("Asked", "Time", "Came out", "Outcome", "What to do", "Lines"),
-    "zh": ("请求内容", "耗时", "产出", "结果", "建议", "日志行"),
+    "en": ("Asked", "Time", "Came out", "Outcome", "What to do", "To ask again", "Lines"),
+    "zh": ("请求内容", "耗时", "产出", "结果", "建议", "重新合成", "日志行"),
 }
 
 
@@ -105,7 +105,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _page(told: story.Story, language: str) -> Iterator[str]:
-    asked, time, came_out, outcome, to_do, lines = HEADS[language]
+    asked, time, came_out, outcome, to_do, again, lines = HEADS[language]
     yield f"{told.request_id}  {told.status}"
     yield getattr(told.meaning, language)
     yield from _table(asked, told.asked)
@@ -121,6 +121,8 @@ def _page(told: story.Story, language: str) -> Iterator[str]:
         yield f"\n{to_do}"
         for advice in told.advice:
             yield f"  {getattr(advice, language)}"
+    if told.replay:
+        yield f"\n{again}\n  {told.replay}"
     yield f"\n{lines}"
     for line in told.lines:
         detail = line.get("message") or line.get("status") or ""

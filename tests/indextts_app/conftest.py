@@ -88,6 +88,7 @@ def drill_settings(folder: Path, **changes: Any) -> Settings:
         "log_dir": folder / "logs",
         "log_stdout": False,
         "output_dir": folder / "outputs",
+        "speaker_dir": folder / "speakers",
         "drill_seconds": 0.005,
         "drill_slow_seconds": 0.3,
         "timeout_seconds": 10,

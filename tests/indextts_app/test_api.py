@@ -22,7 +22,7 @@ from indextts_app import api, errors
 from indextts_app.engines.base import EMOTIONS
 from indextts_app.engines.drill import FAULTS
 from indextts_app.error_body import ErrorBody
-from indextts_app.synthesis import AudioFormat
+from indextts_app.synthesis import RECORDINGS, AudioFormat, SynthesisForm
 from observability import request_id
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ class TestKnowledge:
         content = tts["requestBody"]["content"]
         assert set(content) == {"application/json", "multipart/form-data"}
         form = content["multipart/form-data"]["schema"]["properties"]
-        assert set(form) == {"text", "speaker", "emotion", "speed", "format", "reference"}
+        assert set(form) == {*SynthesisForm.model_fields, *RECORDINGS}
         assert set(tts["responses"]) >= {"200", "400", "413", "422", "503", "504"}
         assert set(tts["responses"]["200"]["content"]) == set(api.MEDIA_TYPES.values())
         assert "/requests/{request_id}" in schema["paths"]

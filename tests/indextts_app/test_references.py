@@ -212,19 +212,112 @@ def test_only_what_was_uploaded_is_opened(
     assert error.details["reason"] == "it was not uploaded."
 
 
-def test_two_hours_in_3_mb_cost_no_more_than_their_beginning(
+def test_two_hours_in_3_mb_are_refused_at_the_cost_of_their_beginning(
     two_hours: Path, tmp_path: Path
 ) -> None:
-    """What unpacks to a gigabyte is cut while it is decoded."""
+    """What unpacks to a gigabyte is not decoded for it; the refusal says what to send."""
     before = psutil.Process().memory_info().rss
     began = time.perf_counter()
-    taken = references.accept(
-        two_hours, tmp_path / "references", within=two_hours.parent, max_bytes=MAX_BYTES
-    )
+    with pytest.raises(errors.ReferenceRefused) as raised:
+        references.accept(
+            two_hours, tmp_path / "references", within=two_hours.parent, max_bytes=MAX_BYTES
+        )
     assert time.perf_counter() - began < 3
     assert psutil.Process().memory_info().rss - before < 50_000_000
-    assert taken.seconds == references.MAX_SECONDS
-    assert taken.path.stat().st_size < 1_000_000
+    for language, length, advice in (
+        ("en", "120 minutes", "3 to 15 seconds"),
+        ("zh", "120 分钟", "3 到 15 秒"),
+    ):
+        assert length in raised.value.message(language)
+        assert advice in raised.value.message(language)
+    assert not (tmp_path / "references").exists()
+
+
+@pytest.fixture(scope="session")
+def nine_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FLAC that is long, but may have been meant."""
+    path = tmp_path_factory.mktemp("long") / "nine_minutes.flac"
+    soundfile.write(path, np.zeros(8_000 * 540, np.int16), 8_000)
+    return path
+
+
+def test_a_long_recording_is_cut_and_says_so(nine_minutes: Path, tmp_path: Path) -> None:
+    """Its first 15 seconds are used, and whoever sent it can be told; the second time as well."""
+    for _ in range(2):
+        taken = references.accept(
+            nine_minutes, tmp_path / "references", within=nine_minutes.parent, max_bytes=MAX_BYTES
+        )
+        assert (taken.seconds, taken.truncated) == (references.MAX_SECONDS, True)
+        assert taken.path.stat().st_size < 1_000_000
+    with wave.open(str(taken.path)) as made:
+        assert made.getnframes() == references.MAX_SECONDS * references.SAMPLE_RATE
+        assert len(made.readframes(10**9)) == 2 * made.getnframes()
+    samples, _ = soundfile.read(taken.path)
+    assert len(samples) == made.getnframes()
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize(("seconds", "truncated"), [(15.0, False), (15.01, True)])
+def test_the_limit_is_exact(
+    seconds: float, truncated: bool, rate: int, uploads: Path, accept: Intake
+) -> None:
+    """A recording of exactly 15 s is whole, and 10 ms more is too long."""
+    taken = accept(recording(uploads / "voice.wav", seconds=seconds, rate=rate))
+    assert (taken.seconds, taken.truncated) == (references.MAX_SECONDS, truncated)
+
+
+def made_by_ffmpeg(path: Path, *arguments: str) -> Path:
+    subprocess.run(["ffmpeg", "-v", "error", *arguments, path], check=True)
+    return path
+
+
+TONE = ("-f", "lavfi", "-i", "sine=f=220:d=2")
+PICTURE = ("-f", "lavfi", "-i", "color=s=64x64:d=0.04")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("cover.mp3", (*PICTURE, "-c:v", "mjpeg", "-disposition:v:0", "attached_pic")),
+        ("cover.m4a", (*PICTURE, "-c:v", "mjpeg", "-disposition:v:0", "attached_pic")),
+        ("cover.flac", (*PICTURE, "-c:v", "png", "-disposition:v:0", "attached_pic")),
+        ("browser.webm", ("-c:a", "libopus")),
+        ("browser.ogg", ("-c:a", "libopus")),
+        ("safari.mp4", ("-c:a", "aac")),
+    ],
+)
+def test_cover_art_and_browser_microphones_are_no_video(
+    name: str, arguments: tuple[str, ...], uploads: Path, accept: Intake
+) -> None:
+    """What people have on their disks, and what a page records, is taken."""
+    inputs = 2 if "cover" in name else 1
+    maps = [part for number in range(inputs) for part in ("-map", str(number))]
+    split = arguments.index("-c:v") if inputs == 2 else 0
+    path = made_by_ffmpeg(uploads / name, *TONE, *arguments[:split], *maps, *arguments[split:])
+    assert accept(path).seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_recording_that_was_streamed_has_no_length_and_is_taken(
+    uploads: Path, accept: Intake
+) -> None:
+    """A browser's live WebM and a piped WAV do not say how long they are."""
+    for kind in ("webm", "wav"):
+        path = uploads / f"live.{kind}"
+        piped = subprocess.run(
+            ["ffmpeg", "-v", "error", *TONE, "-f", kind, "pipe:1"], capture_output=True, check=True
+        )
+        path.write_bytes(piped.stdout)
+        assert accept(path).seconds == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm", "mkv"])
+def test_a_video_with_sound_is_refused(kind: str, uploads: Path, accept: Intake) -> None:
+    """Nobody is cloned from a film by mistake; the sound alone would be taken."""
+    picture = ("-f", "lavfi", "-i", "color=s=64x64:d=2")
+    path = made_by_ffmpeg(uploads / f"film.{kind}", *TONE, *picture)
+    error = refused(path, accept)
+    assert "Send the sound only" in error.message()
+    assert "只上传声音" in error.message("zh")
 
 
 def test_a_header_that_lies_about_its_rate_hides_no_length(uploads: Path, accept: Intake) -> None:
@@ -258,6 +351,13 @@ def test_no_metadata_is_carried_over(uploads: Path, accept: Intake) -> None:
         file.comment = file.artist = "canary-of-a-person"
         file.write(np.zeros(RATE, np.int16))
     assert b"canary" not in accept(path).path.read_bytes()
+
+
+def test_a_title_cannot_pass_for_something_else(uploads: Path, accept: Intake) -> None:
+    """Tags that look like what ffmpeg says of the file change nothing."""
+    title = "x\n  Stream #0:9: Video: h264\n  Duration: 99:00:00.00"
+    path = made_by_ffmpeg(uploads / "voice.mp3", *TONE, "-metadata", f"title={title}")
+    assert accept(path).seconds == pytest.approx(2.0, abs=0.1)
 
 
 @pytest.mark.parametrize("present", [(), ("prlimit",)], ids=str)

@@ -85,16 +85,20 @@ def test_a_folder_that_does_not_exist_yet_is_empty(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_half_done_is_removed(tmp_path: Path) -> None:
-    """Half-written audio and references go at start, finished files and the key do not."""
+    """Whatever is half-written goes at start, finished files and the key do not."""
     half = [
         put(tmp_path / ".01K8.wav.part", age_seconds=0),
         put(tmp_path / "references" / "ab.12.part", age_seconds=0),
+        put(tmp_path / "recordings" / ".12.part", age_seconds=0),
+        put(tmp_path / "speakers" / ".12.part", age_seconds=0),
+        put(tmp_path / "presets" / ".12.part", age_seconds=0),
     ]
     whole = [
         put(tmp_path / "01K8.wav", age_seconds=0),
         put(tmp_path / ".hash_key", age_seconds=0),
         put(tmp_path / "references" / "ab.wav", age_seconds=0),
+        put(tmp_path / "speakers" / "anna.json", age_seconds=0),
     ]
-    assert retention.remove_partial(tmp_path) == 2
+    assert retention.remove_partial(tmp_path) == 5
     assert not any(path.exists() for path in half)
     assert all(path.exists() for path in whole)

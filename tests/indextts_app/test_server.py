@@ -185,13 +185,24 @@ def test_a_setting_that_does_not_exist_is_told(tmp_path: Path) -> None:
     assert "INDEXTTS_PROT" in refusal(tmp_path, INDEXTTS_PROT="7860")
 
 
-@pytest.mark.parametrize("setting", ["INDEXTTS_LOG_DIR", "INDEXTTS_OUTPUT_DIR"])
+@pytest.mark.parametrize(
+    "setting", ["INDEXTTS_LOG_DIR", "INDEXTTS_OUTPUT_DIR", "INDEXTTS_SPEAKER_DIR"]
+)
 def test_a_folder_that_cannot_be_used_is_told(setting: str, tmp_path: Path) -> None:
     """A file where a folder should be is named together with its setting."""
     (tmp_path / "file").touch()
     told = refusal(tmp_path, **{setting: str(tmp_path / "file" / "folder")})
     assert setting in told
     assert str(tmp_path / "file") in told
+
+
+@pytest.mark.parametrize("inside", ["", "speakers"])
+def test_speakers_are_not_kept_where_files_are_swept(inside: str, tmp_path: Path) -> None:
+    """Who would have lost every voice after a day reads so before the start."""
+    folder = tmp_path / "outputs" / inside
+    told = refusal(tmp_path, INDEXTTS_SPEAKER_DIR=str(folder))
+    assert "INDEXTTS_OUTPUT_DIR" in told
+    assert "24 hours" in told
 
 
 def test_a_lock_that_cannot_be_taken_is_told(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from indextts_app import story
+from indextts_app import replay, story
 from observability.events import STATUSES, VERDICTS
 
 ID = "01K8ZQ3V7M1ABCDEFGHJKMNPQR"
@@ -87,6 +87,20 @@ def test_an_error_has_the_advice_of_its_code() -> None:
     """An error that is not known is explained as a fault of the service."""
     assert told(status="failed", error_type="worker_died").advice == (story.ADVICE["worker_died"],)
     assert told(status="failed", error_type="KeyError").advice == (story.ADVICE["service_error"],)
+
+
+def test_a_delivered_request_has_its_hints() -> None:
+    """What the user was told stands in the story as well."""
+    (advice,) = told(unknown_tokens=2).advice
+    assert "2 of the characters" in advice.en
+    assert "2 处" in advice.zh
+    assert told(unknown_tokens=0, length_limited=False).advice == ()
+
+
+def test_a_request_can_be_made_again() -> None:
+    """Its story ends with a command; one that was refused at the door has none."""
+    assert told(format="wav").replay == replay.command({**FINISHED, "format": "wav"})
+    assert told().replay is None
 
 
 def test_a_request_that_runs_is_told_as_far_as_it_is_known() -> None:

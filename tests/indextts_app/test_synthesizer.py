@@ -11,16 +11,15 @@ import re
 import shutil
 import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indextts_app import audio, errors, synthesizer
-from indextts_app.engines.base import Task
+from indextts_app import audio, errors, references, synthesizer
+from indextts_app.engines.base import Samples, Task
 from indextts_app.synthesis import AudioFormat, Caller, SynthesisResult
-from indextts_app.workers import worker as worker_module
 from observability import request_id, text_facts
 from observability.events import field_names
 
@@ -40,12 +39,20 @@ class Watch:
 
     positions: list[int] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
+    segments: list[tuple[int, int]] = field(default_factory=list)
+    samples: int = 0
 
     def waiting(self, ahead: int) -> None:
         self.positions.append(ahead)
 
     def stage(self, name: str) -> None:
         self.stages.append(name)
+
+    def segment(self, number: int, count: int) -> None:
+        self.segments.append((number, count))
+
+    def audio(self, samples: Samples, sample_rate: int) -> None:
+        self.samples += len(samples)
 
 
 def caller() -> Caller:
@@ -84,6 +91,7 @@ MEASURED = (
     "probe_ms",
     "rtf",
     "chars_per_second",
+    "worker_memory_mb",
 )
 
 
@@ -152,6 +160,8 @@ async def test_the_result_is_the_stored_file(shared: Running) -> None:
     assert result.path.read_bytes() == result.audio
     assert (result.verdict, result.request.format) == ("ok", AudioFormat.OGG)
     assert watch.stages == ["text_prep", "speaker_enc", "acoustic", "vocoder", "post", "post"]
+    assert watch.segments == [(1, 1)]
+    assert watch.samples == result.signal.audio_seconds * 22_050
     assert not list(folder.glob(".*.part"))
 
 
@@ -328,7 +338,8 @@ async def test_beyond_the_deadline_it_is_a_timeout(
     shared: Running, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller is answered at the deadline though the engine hangs; the next one is served."""
-    monkeypatch.setattr(worker_module, "SETTLE_SECONDS", 0.05)
+    (worker,) = shared.service.pool._latest.values()
+    monkeypatch.setattr(worker, "_spec", replace(worker._spec, settle_seconds=0.05))
     impatient = shared.service.settings.model_copy(update={"timeout_seconds": 0.3})
     by, after = caller(), caller()
     with monkeypatch.context() as patched:
@@ -417,9 +428,11 @@ async def test_a_reference_that_the_engine_has_no_use_for_is_refused(
 ) -> None:
     """Nobody should believe that the drill's tone is their voice."""
     by = caller()
-    upload = synthesizer.Upload(tmp_path / "voice.wav", tmp_path)
+    upload = references.Upload(tmp_path / "voice.wav", tmp_path)
     with pytest.raises(errors.ReferenceRefused, match="no use"):
-        await shared.service.synthesizer.synthesize({"text": TEXT}, by, reference=upload)
+        await shared.service.synthesizer.synthesize(
+            {"text": TEXT}, by, recordings={"reference": upload}
+        )
     assert (await shared.log.finished(by.request_id))["error_type"] == "reference_refused"
 
 

@@ -30,6 +30,7 @@ STARTED = {
     "request_id": ID,
     "engine": "drill",
     "speaker": "error",
+    "format": "wav",
     "text_len": 5,
 }
 FINISHED = {
@@ -109,6 +110,7 @@ def test_an_id_is_told(ask: Ask, logs: Path) -> None:
     assert story.ADVICE["engine_error"].en in page
     assert "RuntimeError: drill" in page
     assert "acoustic                 8.000 ms  █" in page
+    assert "\nTo ask again\n  curl http://127.0.0.1:7860/tts -F text=THE_TEXT" in page
 
 
 def test_it_speaks_chinese(ask: Ask, logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,6 +122,7 @@ def test_it_speaks_chinese(ask: Ask, logs: Path, monkeypatch: pytest.MonkeyPatch
     assert story.STATUS["failed"].zh in by_terminal[1]
     assert story.ADVICE["engine_error"].zh in by_terminal[1]
     assert "\n建议\n" in by_terminal[1]
+    assert "\n重新合成\n" in by_terminal[1]
 
 
 def test_a_typed_id_is_forgiven(ask: Ask, logs: Path) -> None:

@@ -1,0 +1,159 @@
+"""What a client sent: JSON or a form in, fields and recordings out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+
+from indextts_app import errors
+from indextts_app.references import Upload
+from indextts_app.settings import Settings
+from indextts_app.synthesis import EMOTION_REFERENCE, RECORDINGS, TEXT_FIELDS
+
+MAX_FORM_FIELDS = 60
+MAX_JSON_BYTES = 1_000_000
+
+Sent = tuple[Mapping[str, object], dict[str, Upload]]
+
+
+@asynccontextmanager
+async def uploads(settings: Settings, name: str) -> AsyncIterator[Path]:
+    """A folder for the recordings of one request, which are deleted when it is over."""
+    folder = settings.output_dir / "uploads" / name
+    try:
+        yield folder
+    finally:
+        if folder.exists():
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def asked(
+    request: Request, folder: Path, timeout_seconds: float
+) -> tuple[Mapping[str, object] | errors.ServiceError, dict[str, Upload]]:
+    """The fields of a synthesis and its recordings, or the error that says why they are none."""
+    try:
+        return await sent(request, folder, timeout_seconds, recordings=RECORDINGS)
+    except errors.ServiceError as error:
+        return error, {}
+
+
+async def sent(
+    request: Request,
+    folder: Path,
+    timeout_seconds: float,
+    *,
+    recordings: tuple[str, ...],
+    text_fields: frozenset[str] = TEXT_FIELDS,
+) -> Sent:
+    """
+    The fields of a JSON body or a form, and the recordings that came with a form.
+
+    Args:
+        request: whose body is read.
+        folder: where the recordings go.
+        timeout_seconds: longest time to read it.
+        recordings: fields that must be files.
+        text_fields: fields of a form that stay text; the others are read as JSON where they can.
+
+    Raises:
+        errors.ServiceError: it cannot be read.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+                return await _form(request, folder, recordings, text_fields)
+            return _json(await body(request)), {}
+    except TimeoutError:
+        raise errors.DeadlineExceeded(seconds=timeout_seconds) from None
+    except ClientDisconnect:
+        raise errors.ClientGone from None
+
+
+async def body(request: Request) -> bytes:
+    """A JSON body has no recording in it, so that little is enough."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise errors.TooLarge(limit_mb=f"{MAX_JSON_BYTES / 1e6:g}")
+    return bytes(body)
+
+
+def _json(body: bytes) -> dict[str, object]:
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        raise errors.MalformedRequest(reason="it is not JSON.", reason_zh="不是 JSON。") from None
+    if not isinstance(asked, dict):
+        raise errors.MalformedRequest(
+            reason="it is JSON, but not an object.", reason_zh="是 JSON，但不是对象。"
+        )
+    return asked
+
+
+async def _form(
+    request: Request, folder: Path, recordings: tuple[str, ...], text_fields: frozenset[str]
+) -> Sent:
+    try:
+        # The door bounds the whole body; a part that is too long is refused by its name.
+        async with request.form(
+            max_files=len(recordings), max_fields=MAX_FORM_FIELDS, max_part_size=sys.maxsize
+        ) as form:
+            fields: dict[str, object] = {}
+            data: dict[str, bytes] = {}
+            for name, value in form.multi_items():
+                if name in recordings:
+                    data[name] = await _recording(name, value)
+                elif isinstance(value, UploadFile):
+                    # Without a value that could be right: it is refused by its name or as unknown.
+                    fields[name] = value
+                else:
+                    fields[name] = value if name in text_fields else _value(value)
+    except (MultiPartException, HTTPException):
+        raise errors.MalformedRequest(
+            reason="its form data is broken, or has too many files.",
+            reason_zh="表单数据不完整，或文件过多。",
+        ) from None
+    return fields, await asyncio.to_thread(_kept, data, folder)
+
+
+async def _recording(name: str, value: UploadFile | str) -> bytes:
+    if isinstance(value, UploadFile):
+        return await value.read()
+    refused = (
+        errors.EmotionReferenceRefused if name == EMOTION_REFERENCE else errors.ReferenceRefused
+    )
+    raise refused(
+        reason=f"it came as text. Send the file itself (curl: -F {name}=@FILE).",
+        reason_zh=f"收到的是文本，请上传文件本身（curl：-F {name}=@文件）。",
+    )
+
+
+def _kept(data: Mapping[str, bytes], folder: Path) -> dict[str, Upload]:
+    """The client's file name is never used: it could be a path, or an option of ffmpeg."""
+    found = {}
+    for name, content in data.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / name
+        path.write_bytes(content)
+        found[name] = Upload(path, folder)
+    return found
+
+
+def _value(text: str) -> object:
+    """A form has only strings; what is no JSON stays one, and is refused with its name."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

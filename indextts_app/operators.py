@@ -1,0 +1,171 @@
+"""
+Who may look at the operations page and at the stories of requests.
+
+While no password is set: whoever comes from `INDEXTTS_OPERATIONS_ALLOW`, this machine by default.
+With a password: whoever knows it, from any address, by HTTP Basic or by a session of the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import math
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from indextts_app import errors
+from indextts_app.door import masked_ip, only_from
+from indextts_app.settings import Settings
+
+log = structlog.get_logger("indextts_app.operators")
+
+MAX_FAILURES = 10
+"""Wrong passwords from one address within `FAILURE_SECONDS`, after which none is looked at."""
+
+FAILURE_SECONDS = 600.0
+MAX_ADDRESSES = 10_000
+"""Addresses that are remembered; beyond it those are forgotten that failed longest ago."""
+
+SESSION_SECONDS = 12 * 3600.0
+MAX_SESSIONS = 1_000
+
+
+class Operators:
+    """
+    Lets operators in; its methods are called in the server's loop only, and none of them waits.
+
+    Sessions live in this process: whoever was logged in logs in again after a restart.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        password = settings.operations_password
+        self._allowed = settings.operations_allow
+        self._expected = (
+            None
+            if password is None
+            else _digest(settings.operations_user, password.get_secret_value())
+        )
+        self._clock = clock
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._sessions: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def log_in(self) -> bool:
+        """Whether operators log in; without a password their address decides."""
+        return self._expected is not None
+
+    def check(
+        self, host: str | None, headers: Mapping[str, str], session: str | None = None
+    ) -> None:
+        """
+        Let an operator pass.
+
+        Args:
+            host: the address that the request comes from.
+            headers: of the request; `Authorization: Basic` is looked at.
+            session: a token that `login` gave, if the client has one.
+
+        Raises:
+            errors.Forbidden: there is no password, and the address is not an operator's.
+            errors.LoginNeeded: there is one, and this client has not shown that it knows it.
+            errors.TooManyAttempts: too many wrong passwords came from this address.
+        """
+        if not self.log_in:
+            only_from(host, self._allowed, "INDEXTTS_OPERATIONS_ALLOW")
+            return
+        if session is not None and self._is_open(session):
+            return
+        if (given := _basic(headers.get("authorization"))) is None:
+            raise errors.LoginNeeded
+        self._compare(host, *given)
+
+    def login(self, host: str | None, user: str, password: str) -> str:
+        """
+        The token of a new session.
+
+        Raises:
+            errors.LoginNeeded: name or password is wrong, or nobody logs in here.
+            errors.TooManyAttempts: too many wrong passwords came from this address.
+        """
+        self._compare(host, user, password)
+        token = secrets.token_urlsafe(32)
+        self._sessions[_hidden(token)] = self._clock() + SESSION_SECONDS
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        log.info("operations.login", client_ip=masked_ip(host))
+        return token
+
+    def logout(self, token: str) -> None:
+        """End a session."""
+        self._sessions.pop(_hidden(token), None)
+
+    def _is_open(self, token: str) -> bool:
+        ends = self._sessions.get(_hidden(token))
+        return ends is not None and self._clock() < ends
+
+    def _compare(self, host: str | None, user: str, password: str) -> None:
+        address = _address(host)
+        failures = self._recent_failures(address)
+        if len(failures) >= MAX_FAILURES:
+            wait = failures[0] + FAILURE_SECONDS - self._clock()
+            raise errors.TooManyAttempts(minutes=max(1, math.ceil(wait / 60)))
+        # One comparison of digests of one length: its time tells neither name nor password.
+        if self._expected is not None and secrets.compare_digest(
+            _digest(user, password), self._expected
+        ):
+            return
+        failures.append(self._clock())
+        self._failures[address] = failures
+        self._failures.move_to_end(address)
+        while len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+        log.warning("operations.refused", client_ip=masked_ip(host), failures=len(failures))
+        raise errors.LoginNeeded
+
+    def _recent_failures(self, address: str) -> deque[float]:
+        failures = self._failures.get(address, deque())
+        while failures and failures[0] <= self._clock() - FAILURE_SECONDS:
+            failures.popleft()
+        return failures
+
+
+def _basic(authorization: str | None) -> tuple[str, str] | None:
+    """Name and password of `Authorization: Basic`; None where there are none."""
+    scheme, _, encoded = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return (user, password) if colon else None
+
+
+def _digest(user: str, password: str) -> bytes:
+    # The name's own length keeps "a" + "bc" apart from "ab" + "c".
+    text = f"{len(user)}:{user}:{password}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _hidden(token: str) -> str:
+    """What is kept of a token: a look-up by its hash tells nothing by its time."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _address(host: str | None) -> str:
+    """Who counts as one: an IPv4 address, or the IPv6 network that one customer gets."""
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network(f"{address}/64", strict=False))
+    return str(address)
