@@ -3,6 +3,9 @@ Measure the service beside the bare engine and the textbook recipe: scripts/benc
 
 Parts: overhead, throughput, memory, start; all of them by default. Everything runs on this
 machine, in one run, with the espeak engine. Prints Markdown; --write FILE stores it as well.
+
+The part indextts2 runs only if it is named: bench.py indextts2 --python MODEL_PYTHON. It measures
+that engine beside the bare class, on a tiny random checkpoint or on --model-dir.
 """
 
 from __future__ import annotations
@@ -216,6 +219,49 @@ def start(folder: Path, rounds: int) -> Iterator[str]:
     )
 
 
+def indextts2(folder: Path, asked: argparse.Namespace) -> Iterator[str]:
+    """The engine `indextts2` beside the bare class, both in the model's own interpreter."""
+    yield "## IndexTTS-2: ours beside the bare class\n"
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(ROOT)}
+    checkpoint = asked.model_dir
+    if checkpoint is None:
+        checkpoint = folder / "checkpoint"
+        make = [asked.python, ROOT / "tests/tiny_checkpoint.py", checkpoint]
+        made = subprocess.run(
+            [*make, "--version", asked.model_version],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode:
+            raise SystemExit(made.stderr)
+        yield (
+            "A tiny random checkpoint: the parts whose size its code fixes have it (GPT 1280 wide, "
+            "CAMPPlus), all others are small. Shares of a larger model are smaller.\n"
+        )
+    command = [
+        asked.python,
+        SCRIPTS / "bench_indextts2.py",
+        checkpoint,
+        f"--version={asked.model_version}",
+        f"--device={asked.device}",
+        f"--rounds={asked.rounds}",
+        f"--turns={asked.turns}",
+        f"--requests={min(asked.requests, 200)}",
+    ]
+    with (
+        (folder / "stderr").open("w+") as said,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            yield line.rstrip("\n")
+        if process.wait():
+            said.seek(0)
+            raise SystemExit(said.read()[-4_000:])
+
+
 def _start_service(folder: Path, port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     own = {name: value for name, value in os.environ.items() if not name.startswith("INDEXTTS_")}
@@ -298,6 +344,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--python", type=Path, help="the model's interpreter, for indextts2")
+    parser.add_argument("--model-dir", type=Path, help="weights; a tiny checkpoint if not named")
+    parser.add_argument("--model-version", choices=("2", "2.5"), default="2")
+    parser.add_argument("--device", default="auto", help="where indextts2 runs")
+    parser.add_argument("--turns", type=int, default=40, help="requests of alternating speakers")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -307,16 +358,21 @@ def main() -> None:
             "memory": lambda: memory(folder, asked.requests),
             "start": lambda: start(folder, 5),
         }
+        by_default = tuple(parts)
+        parts["indextts2"] = lambda: indextts2(folder, asked)
+        if "indextts2" in asked.parts and asked.python is None:
+            parser.error("indextts2 needs --python: the interpreter of the model's environment")
         if unknown := set(asked.parts) - set(parts):
             parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(parts)}")
         machine = f"{os.cpu_count()} cores {platform.machine()}"
         python = f"Python {platform.python_version()}"
+        engine = "IndexTTS-2" if asked.parts == ["indextts2"] else "espeak"
         lines = [
             "# Benchmarks\n",
-            f"`scripts/bench.py`, {time.strftime('%Y-%m-%d')}, {machine}, {python}, espeak.\n",
+            f"`scripts/bench.py`, {time.strftime('%Y-%m-%d')}, {machine}, {python}, {engine}.\n",
         ]
         print(*lines, sep="\n", flush=True)
-        for part in asked.parts or parts:
+        for part in asked.parts or by_default:
             for line in parts[part]():
                 print(line, flush=True)
                 lines.append(line)

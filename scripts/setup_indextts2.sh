@@ -3,7 +3,7 @@
 #
 #   --cpu              for a machine without a GPU; without it: NVIDIA, Linux x86-64, CUDA 12.8
 #   --torch-index URL  with --cpu: where CPU builds of torch are, since those on PyPI are for CUDA;
-#                      PyTorch's own is https://download.pytorch.org/whl/cpu
+#                      PyTorch's "Get started" page names its own
 #   --package PATH     a wheel or a checkout of index-tts, where GitHub cannot be reached
 #   --version 2|2.5    which weights (INDEXTTS_MODEL_VERSION, else 2)
 #   --model-dir DIR    where they go (INDEXTTS_MODEL_DIR, else checkpoints)

@@ -28,6 +28,7 @@ from indextts_app.engines.chinese_text import respell
 from indextts_app.engines.espeak import EspeakEngine
 from indextts_app.engines.espeak_library import Library
 from indextts_app.engines.reference_prosody import measure
+from observability.canary import EXACT_SPEAKERS
 
 ZH = "今天天气很好，我们一起去公园散步吧。"
 EN = "The weather is fine today, let us take a walk in the park."
@@ -216,6 +217,19 @@ def test_nothing_of_a_request_is_left_for_the_next(voice: Voice, tmp_path: Path)
     assert after.seconds == pytest.approx(before.seconds, rel=0.01)
     assert after.f0_hz == pytest.approx(before.f0_hz, rel=0.02)
     assert after.rms == pytest.approx(before.rms, rel=0.05)
+
+
+@pytest.mark.parametrize(("engine", "speaker"), sorted(EXACT_SPEAKERS))
+def test_an_exact_speaker_says_the_same_whatever_was_said_before(
+    voice: Voice, engine: str, speaker: str
+) -> None:
+    """Sample by sample, which is what the canary rests on."""
+    assert engine == "espeak"
+    text = f"{ZH} {EN}"
+    before = voice.say(text, speaker).samples
+    voice.say(EN, "espeak-f2", "angry", 1.7)
+    voice.say(ZH, "espeak-m3", "sad", 0.6)
+    assert np.array_equal(voice.say(text, speaker).samples, before)
 
 
 def test_cancelling_stops_at_the_next_piece_of_sound(voice: Voice) -> None:
