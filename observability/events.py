@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal
 
 Status = Literal["success", "degraded", "failed", "rejected", "timeout", "cancelled", "lost"]
@@ -35,6 +36,14 @@ STAGES = (
     "other",
 )
 """Stages of the canonical event, in the order of the work; `other` is what none of them holds."""
+
+HINTS = ("unknown_tokens", "reference_truncated", "length_limited")
+"""Fields that, where they are true or not zero, tell of an audio that could have been better."""
+
+PARTS: Mapping[str, str] = MappingProxyType(
+    {"acoustic_gpt": "acoustic", "acoustic_s2mel": "acoustic"}
+)
+"""Times (`<part>_ms`) that a stage's own is made of, each with that stage."""
 
 Scalar = str | int | float | bool
 
@@ -66,7 +75,12 @@ class Event:
     client_request_id: str | None = _field(
         "identity", "the client's own X-Request-ID", "客户端自带的 X-Request-ID"
     )
-    source: str | None = _field("identity", "page or api", "来源：页面或接口")
+    source: str | None = _field("identity", "page, api, canary or replay", "来源：页面、接口、巡检或重放")
+    user: str | None = _field(
+        "identity",
+        "name of the API key or account, where one is used",
+        "接口密钥或账号的名称（如有）",
+    )
     client_ip: str | None = _field(
         "identity", "client address, last part masked", "客户端地址（末段隐去）"
     )

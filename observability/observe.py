@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ParamSpec, Protocol, Self, TypeVar, cast
 
@@ -31,7 +31,7 @@ import structlog
 
 from observability import losses, redaction, request_id
 from observability.deferred import Deferred
-from observability.events import STATUSES, Event, Scalar, Status
+from observability.events import PARTS, STATUSES, Event, Scalar, Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,6 +72,8 @@ class Times:
     queue_ms: float | None
     stages_ms: Mapping[str, float]
     """The measured stages and `other`, which is all of it where no stage was measured."""
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
+    """What is known of the parts of stages, by their names in `events.PARTS`."""
 
 
 _sinks: tuple[Sink, ...] = ()
@@ -202,7 +204,12 @@ class Observation:
         measured = sum(stages_ms.values()) + (queue_ms or 0.0)
         # Adding zero makes a plain zero of the negative one that rounding may leave.
         stages_ms["other"] = round(duration_ms - measured, 3) + 0.0
-        return Times(duration_ms, queue_ms, stages_ms)
+        parts_ms = {
+            name: round(spent, 3)
+            for name in PARTS
+            if isinstance(spent := self._known.get(f"{name}_ms"), int | float)
+        }
+        return Times(duration_ms, queue_ms, stages_ms, parts_ms)
 
     def _record_times(self) -> None:
         times = self.times()

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import gradio as gr
 import structlog
-from gradio.data_classes import FileData
 
-from indextts_app import door, error_body, errors
-from indextts_app.engines.base import Capabilities
-from indextts_app.pages import panels
+from indextts_app import door, errors
+from indextts_app.engines.base import Capabilities, Features
+from indextts_app.pages import asking, panels
+from indextts_app.pages.fields import Fields
 from indextts_app.pages.gradio_environment import upload_folder
+from indextts_app.pages.offers import Offer, Update
 from indextts_app.pages.progress import Progress
+from indextts_app.pages.served_files import linked
 from indextts_app.pages.stage_picture import stage_picture
-from indextts_app.pages.texts import say, say_name
+from indextts_app.pages.texts import say
+from indextts_app.pages.visitor import host_of, language_of, path_of
+from indextts_app.references import Upload
 from indextts_app.settings import Settings
-from indextts_app.synthesis import DEFAULT_EMOTION, SynthesisResult
-from indextts_app.synthesizer import Synthesizer, Upload
+from indextts_app.synthesis import Caller, SynthesisResult
+from indextts_app.synthesizer import Synthesizer
 
 log = structlog.get_logger("indextts_app.pages")
 
@@ -31,112 +32,117 @@ FIRST_LOOK_SECONDS = 0.1
 
 LOOK_SECONDS = 0.25
 
-Update = dict[str, Any]
+Handler = Callable[[gr.Request], Awaitable[list[Update]]]
 Synthesis = asyncio.Task[SynthesisResult]
 
 
 class Handlers:
     """The page's handlers; each speaks the language that its visitor's browser asks for."""
 
-    def __init__(self, synthesizer: Synthesizer, settings: Settings) -> None:
+    def __init__(
+        self, synthesizer: Synthesizer, settings: Settings, features: Features, fields: Fields
+    ) -> None:
         self._synthesizer = synthesizer
-        self._keep_hours = settings.output_keep_hours
+        self._features = features
+        self._fields = fields
         self._uploads = upload_folder(settings.output_dir)
         self._running: dict[str | None, Synthesis] = {}
 
-    async def greet(self, request: gr.Request) -> tuple[Update, Update]:
-        """The empty result, and the footnote."""
-        language = _language(request)
-        privacy = say("privacy", language, hours=self._keep_hours)
-        return (
-            gr.update(value=panels.idle(language)),
-            gr.update(value=panels.footnote(privacy)),
-        )
+    def greeting(self, words: Sequence[Callable[[str], str]]) -> Handler:
+        """A handler that says each of these in the visitor's language."""
 
-    async def offer(self, request: gr.Request) -> tuple[Update, ...]:
-        """
-        What the engine in use can do: header, speakers, emotions, reference, what that changes,
-        and whether to ask again because the engine is still loading.
-        """
-        language = _language(request)
-        can = self._capabilities()
-        header = gr.update(value=panels.header(can, language))
-        if can is None:
-            nothing = gr.update(choices=[], value=None)
-            hidden = gr.update(visible=False)
-            return header, nothing, nothing, hidden, gr.update(), gr.update(active=True)
-        notes = {field: getattr(note, language) for field, note in can.notes.items()}
-        return (
-            header,
-            gr.update(
-                choices=[(getattr(item.name, language), item.id) for item in can.speakers],
-                value=can.speakers[0].id,
-                info=notes.get("speaker"),
-            ),
-            gr.update(
-                choices=[(say_name("emotion", item, language), item) for item in can.emotions],
-                value=DEFAULT_EMOTION if DEFAULT_EMOTION in can.emotions else can.emotions[0],
-                info=notes.get("emotion"),
-                visible=len(can.emotions) > 1,
-            ),
-            gr.update(visible=can.reference != "none"),
-            gr.update(value=panels.note(notes.get("reference", ""))),
-            gr.update(active=False),
-        )
+        async def greet(request: gr.Request) -> list[Update]:
+            language = language_of(request)
+            return [gr.update(value=said(language)) for said in words]
+
+        return greet
+
+    def offering(self, offers: Sequence[Offer]) -> Handler:
+        """A handler that updates each of these parts to what the engine in use can do."""
+
+        async def offer(request: gr.Request) -> list[Update]:
+            can, language = self._capabilities(), language_of(request)
+            return [part(can, language) for part in offers]
+
+        return offer
 
     async def generate(
-        self,
-        text: object,
-        speaker: object,
-        emotion: object,
-        speed: object,
-        kind: object,
-        reference: object,
-        request: gr.Request,
+        self, request: gr.Request, *values: object
     ) -> AsyncGenerator[tuple[Update, ...], None]:
         """
-        Progress while the synthesizer works, then its answer: status, player, details, buttons.
+        Progress while the synthesizer works, then its answer.
 
-        A visitor who cancels or leaves cancels the synthesis. The fields come as the browser sent
-        them: the synthesizer alone judges them, so that a refusal has its event as well.
+        The updates are those of status, request to listen to, player, details, and the buttons
+        to generate and to cancel. A visitor who cancels or leaves cancels the
+        synthesis. The fields come as the browser sent them: the synthesizer alone judges them, so
+        that a refusal has its event as well.
         """
-        language = _language(request)
-        caller = door.caller_of(request.headers, getattr(request.client, "host", None), "page")
+        language = language_of(request)
+        caller = door.caller_of(request.headers, host_of(request), "page")
+        sent = self._fields.named(values)
         progress = Progress()
-        synthesis: Synthesis = asyncio.create_task(
-            self._synthesizer.synthesize(
-                {
-                    "text": text,
-                    "speaker": speaker,
-                    "emotion": emotion,
-                    "speed": speed,
-                    "format": kind,
-                },
-                caller,
-                reference=self._upload(reference),
-                watcher=progress,
-                needs_file=True,
-            )
-        )
+        plays = self._features.streams and bool(sent.get("live"))
+        synthesis = asyncio.create_task(self._synthesized(sent, caller, progress, plays=plays))
         self._running[request.session_hash] = synthesis
+        live = gr.update(value="")
         try:
             await asyncio.wait({synthesis}, timeout=FIRST_LOOK_SECONDS)
             while not synthesis.done():
-                panel = panels.running(progress, self._stages(), language)
-                yield _busy(panel, language)
+                if plays and progress.heard:
+                    plays, live = False, gr.update(value=caller.request_id)
+                yield _busy(panels.running(progress, self._stages(), language), live, language)
+                live = gr.update()
                 await asyncio.wait({synthesis}, timeout=LOOK_SECONDS)
-            yield self._outcome(synthesis, caller.request_id, language)
+            yield self._outcome(synthesis, caller.request_id, progress, live, language)
         finally:
             synthesis.cancel()
             if self._running.get(request.session_hash) is synthesis:
                 del self._running[request.session_hash]
+
+    def previewing(self, names: Sequence[str]) -> Callable[..., Awaitable[Update]]:
+        """A handler that shows how the text would be cut, by the values of these fields."""
+
+        async def preview(request: gr.Request, *values: object) -> Update:
+            language = language_of(request)
+            sent = dict(zip(names, values, strict=True))
+            try:
+                pieces = await self._synthesizer.preview(asking.cut(self._features, sent))
+            except errors.TextEmpty:
+                return gr.update(value=panels.segments((), None, language))
+            except errors.ServiceError as error:
+                return gr.update(value=panels.note(error.message(language)))
+            limit = sent.get(asking.control_field(asking.SEGMENT_LIMIT))
+            return gr.update(value=panels.segments(pieces, limit, language))
+
+        return preview
 
     async def cancel(self, request: gr.Request) -> None:
         """Stop what this visitor waits for; `generate` then says so."""
         if synthesis := self._running.get(request.session_hash):
             synthesis.cancel()
 
-    def _outcome(self, synthesis: Synthesis, request_id: str, language: str) -> tuple[Update, ...]:
+    async def _synthesized(
+        self, sent: Mapping[str, object], caller: Caller, progress: Progress, *, plays: bool
+    ) -> SynthesisResult:
+        """The result; while it is made it can be listened to, if it is to be played."""
+        with self._synthesizer.live.open(caller.request_id) if plays else nullcontext() as live:
+            return await self._synthesizer.synthesize(
+                self._asked(sent),
+                caller,
+                recordings=self._recordings(sent),
+                watcher=progress,
+                live=live,
+                needs_file=True,
+            )
+
+    def _outcome(
+        self,
+        synthesis: Synthesis,
+        request_id: str,
+        progress: Progress,
+        live: Update,
+        language: str,
+    ) -> tuple[Update, ...]:
         if synthesis.cancelled():
             return _done(panels.cancelled(request_id, language), language)
         if error := synthesis.exception():
@@ -148,24 +154,32 @@ class Handlers:
         result = synthesis.result()
         status = panels.verdict(result, language)
         picture = panels.titled(say("times", language), stage_picture(result.times, language))
-        details = panels.facts(result, language) + picture
-        return _done(status, language, player=self._served(result.path), details=details)
+        count = progress.segments[1] if progress.segments else 1
+        details = (
+            panels.hints(result, language)
+            + panels.facts(result, language, segments=count)
+            + picture
+        )
+        return _done(
+            status,
+            language,
+            # What is being heard is not cut: the live player goes when it has ended.
+            live=live,
+            player=linked(result.path, self._uploads),
+            details=details,
+        )
 
-    def _served(self, path: Path) -> Update:
-        """The audio under a name that Gradio may serve: a link, so that it is stored once."""
-        target = self._uploads / path.name
-        try:
-            os.link(path, target)
-        except OSError:
-            shutil.copyfile(path, target)
-        return FileData(path=str(target), orig_name=path.name).model_dump()
+    def _asked(self, sent: Mapping[str, object]) -> dict[str, object] | errors.ServiceError:
+        # The one that these fields began with may have been deleted by somebody since.
+        known = [preset.id for preset in self._synthesizer.library.presets.all()]
+        preset = sent.get("preset")
+        return asking.asked(self._features, {**sent, "preset": preset if preset in known else None})
 
-    def _upload(self, reference: object) -> Upload | None:
-        # A hand-written request may hold anything; what is no path is refused with its event.
-        if not reference:
-            return None
-        path = reference.get("path") if isinstance(reference, Mapping) else None
-        return Upload(Path(path if isinstance(path, str) else ""), self._uploads)
+    def _recordings(self, sent: Mapping[str, object]) -> dict[str, Upload]:
+        return {
+            name: Upload(path_of(described), self._uploads)
+            for name, described in asking.recordings(self._features, sent).items()
+        }
 
     def _stages(self) -> tuple[str, ...]:
         can = self._capabilities()
@@ -178,13 +192,10 @@ class Handlers:
             return None
 
 
-def _language(request: gr.Request) -> str:
-    return error_body.language_of(request.headers.get("accept-language"))
-
-
-def _busy(panel: str, language: str) -> tuple[Update, ...]:
+def _busy(panel: str, live: Update, language: str) -> tuple[Update, ...]:
     return (
         gr.update(value=panel),
+        live,
         gr.update(visible=False),
         gr.update(visible=False),
         gr.update(interactive=False, value=say("generating", language)),
@@ -193,10 +204,16 @@ def _busy(panel: str, language: str) -> tuple[Update, ...]:
 
 
 def _done(
-    panel: str, language: str, *, player: Update | None = None, details: str = ""
+    panel: str,
+    language: str,
+    *,
+    player: Update | None = None,
+    details: str = "",
+    live: Update | None = None,
 ) -> tuple[Update, ...]:
     return (
         gr.update(value=panel),
+        live or gr.update(value=""),
         gr.update(value=player, visible=player is not None),
         gr.update(value=details, visible=bool(details)),
         gr.update(interactive=True, value=say("generate", language)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Never
 
@@ -19,8 +19,9 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from indextts_app import errors
+from indextts_app.engines.base import Features
 from indextts_app.error_body import error_response
-from indextts_app.pages import texts
+from indextts_app.pages import labels
 from indextts_app.settings import Settings
 from observability.frames import frames_of
 
@@ -31,24 +32,51 @@ SESSIONS_KEPT = 200
 """Gradio keeps 37 kB for each of the last 10,000 sessions; the handlers need none of it."""
 
 
-def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> Callable[[], None]:
+def mount(
+    app: FastAPI, page: gr.Blocks, settings: Settings, features: Features
+) -> Callable[[], None]:
     """
     Serve the page at `/`; routes that are added to the application later are never reached.
 
     Returns what lets go of the open tabs: each holds a connection that would keep a server that
     wants to stop waiting. Call it in the server's loop.
     """
-    page.state_session_capacity = SESSIONS_KEPT
-    _fetch_nothing()
-    _print_no_messages()
-    gr.mount_gradio_app(
+    gradio_app = served(
         app,
         page,
         "/",
-        i18n=_translations(),
+        i18n=labels.translations(features),
+        styles=[HERE / "page.css"],
+        scripts=[HERE / "copying.js", HERE / "page.js"],
+        settings=settings,
+    )
+    _answer_unknown_paths(gradio_app)
+    return letting_go(gradio_app)
+
+
+def served(
+    app: FastAPI,
+    page: gr.Blocks,
+    path: str,
+    *,
+    i18n: gr.I18n,
+    styles: Sequence[Path],
+    scripts: Sequence[Path],
+    settings: Settings,
+) -> FastAPI:
+    """Gradio's own application of a page, which is the last route of the application now."""
+    page.state_session_capacity = SESSIONS_KEPT
+    _fetch_nothing()
+    _print_no_messages()
+    code = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
+    gr.mount_gradio_app(
+        app,
+        page,
+        path,
+        i18n=i18n,
         theme=_theme(),
-        css_paths=HERE / "page.css",
-        head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
+        css_paths=list(styles),
+        head=f"<script>{code}</script>",
         max_file_size=int(settings.max_upload_mb * 1e6),
         # Messages of unexpected exceptions are for the log, not for visitors.
         show_error=False,
@@ -62,9 +90,13 @@ def mount(app: FastAPI, page: gr.Blocks, settings: Settings) -> Callable[[], Non
     # Only launch() sets this, and without it Gradio skips its check that an input file was
     # uploaded: {"path": "/etc/passwd"} would be handed to the handler.
     page.has_launched = True
-    gradio_app = app.router.routes[-1].app  # type: ignore[attr-defined]
-    _answer_unknown_paths(gradio_app)
-    release: Callable[[], None] = gradio_app.stop_event.set
+    gradio_app: FastAPI = app.router.routes[-1].app  # type: ignore[attr-defined]
+    return gradio_app
+
+
+def letting_go(gradio_app: FastAPI) -> Callable[[], None]:
+    """What closes the connections of open tabs; for the server's loop."""
+    release: Callable[[], None] = gradio_app.stop_event.set  # type: ignore[attr-defined]
     return release
 
 
@@ -109,15 +141,6 @@ def _fetch_nothing() -> None:
 
 async def _refuse(url: str, request: object = None) -> Never:  # noqa: ARG001
     raise HTTPException(403, "Files are taken as uploads only.")
-
-
-def _translations() -> gr.I18n:
-    chinese = texts.browser_table("zh")
-    return gr.I18n(
-        en=texts.browser_table("en"),
-        zh=chinese,
-        **{"zh-CN": chinese, "zh-TW": chinese, "zh-HK": chinese},
-    )
 
 
 def _theme() -> gr.themes.Base:

@@ -2,32 +2,6 @@
 
 document.documentElement.lang = navigator.language;
 
-// A secure context (https, or this machine) has a clipboard; elsewhere a selection has to do.
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const field = document.createElement("textarea");
-    field.value = text;
-    field.style.position = "fixed";
-    field.style.opacity = "0";
-    document.body.append(field);
-    field.select();
-    document.execCommand("copy");
-    field.remove();
-  }
-}
-
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest?.("[data-copy]");
-  if (!button) return;
-  await copyText(button.dataset.copy);
-  const before = button.textContent;
-  if (before === button.dataset.copied) return;
-  button.textContent = button.dataset.copied;
-  setTimeout(() => (button.textContent = before), 1600);
-});
-
 // Counts as the server does: characters, not UTF-16 halves.
 window.countCharacters = (text) => {
   const counter = document.getElementById("counter");
@@ -44,3 +18,58 @@ window.showResult = () => {
     document.getElementById("result")?.scrollIntoView({ behavior: "smooth", block: "start" });
   }
 };
+
+// The sum of the sliders, and whether it is more than may be.
+window.showVectorSum = (...weights) => {
+  const shown = document.getElementById("sum");
+  if (!shown) return;
+  const sum = weights.reduce((total, weight) => total + Number(weight), 0);
+  shown.querySelector("b").textContent = sum.toFixed(2);
+  shown.classList.toggle("over", sum > Number(shown.dataset.highest) + 1e-6);
+};
+
+window.seedUpTo = (highest) => String(Math.floor(Math.random() * (highest + 1)));
+
+// The seed of the result that is shown, put into its field.
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("[data-seed]")) document.getElementById("seed-again").click();
+});
+window.seedShown = () => document.querySelector("[data-seed]").dataset.seed;
+
+// Whether the visitor means it; the choice then, or else false.
+window.confirmed = (questions, chosen) =>
+  window.confirm(questions[navigator.language.startsWith("zh") ? "zh" : "en"]) && chosen;
+
+// Has the segments shown anew, once nothing has changed for a moment and if they are looked at.
+let looking;
+window.lookSoon = () => {
+  clearTimeout(looking);
+  looking = setTimeout(() => {
+    if (document.getElementById("segments")?.offsetParent) document.getElementById("look").click();
+  }, 350);
+};
+
+// The live player: there while an audio is made, and until it has been heard or the visitor takes
+// the player of the whole audio. Its address is relative for proxies that serve the page below
+// another path.
+const stopLive = () => {
+  const place = document.querySelector(".live");
+  if (!place || place.hidden) return;
+  place.hidden = true;
+  place.querySelector("audio").removeAttribute("src");
+  place.querySelector("audio").load();
+};
+window.playLive = (requestId) => {
+  stopLive();
+  const place = document.querySelector(".live");
+  if (!requestId || !place) return;
+  place.hidden = false;
+  const audio = place.querySelector("audio");
+  audio.src = `live/${requestId}`;
+  // A browser that plays nothing unasked shows the player, for the visitor to press.
+  audio.play().catch(() => {});
+};
+document.addEventListener("ended", (event) => event.target.closest?.(".live") && stopLive(), true);
+document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#player button")) stopLive();
+});

@@ -14,13 +14,14 @@ class Progress:
 
     `ahead` is the number of requests in front of this one, or None when it does not wait;
     `current` is the stage that it is in, or None before the first; `segments` the segment that is
-    being made and their count, where the engine tells them.
+    being made and their count, where the engine tells them; `heard` says whether there is audio.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.ahead: int | None = None
         self.current: str | None = None
         self.segments: tuple[int, int] | None = None
+        self.heard = False
         self._clock = clock
         self._began = clock()
 
@@ -37,8 +38,9 @@ class Progress:
         """The engine is at segment `number` of `count`."""
         self.segments = number, count
 
-    def audio(self, samples: Samples, sample_rate: int) -> None:
-        """Nothing: the whole audio is shown when it is done."""
+    def audio(self, samples: Samples, sample_rate: int) -> None:  # noqa: ARG002
+        """There is something to be heard."""
+        self.heard = True
 
     def elapsed_seconds(self) -> float:
         """Since the request was sent."""

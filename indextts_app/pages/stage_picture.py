@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from html import escape
 
 from indextts_app.pages.texts import say, say_name
-from observability.events import STAGES
+from observability.events import PARTS, STAGES
 from observability.observe import Times
 
 COLOURS = {
     "queue": "#8c8c8c",
     "text_prep": "#56b4e9",
+    "emotion_text": "#f0e442",
     "speaker_enc": "#e69f00",
     "acoustic": "#0072b2",
     "vocoder": "#009e73",
@@ -38,6 +39,9 @@ STYLE = """
 .stage-picture .track { grid-area: track; position: relative; height: .875rem;
   border-radius: .25rem; background: color-mix(in srgb, currentColor 8%, transparent); }
 .stage-picture .bar { position: absolute; inset-block: 0; border-radius: .25rem; }
+.stage-picture .part { padding: 0; opacity: .8; }
+.stage-picture .part .name { padding-left: .75rem; }
+.stage-picture .part .track { height: .375rem; }
 .stage-picture .total { font-weight: 600; }
 @media (max-width: 480px) {
   .stage-picture .stage { grid-template: "name number share" "track track track" /
@@ -48,9 +52,13 @@ STYLE = """
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    stage: str
+    name: str
+    """As the texts know it."""
+    colour: str
     begins_ms: float
     spent_ms: float
+    parts: tuple[_Span, ...] = ()
+    """Drawn one after the other, however often they alternated."""
 
 
 def stage_picture(times: Times, language: str) -> str:
@@ -89,8 +97,17 @@ def _spans(times: Times) -> Iterator[_Span]:
     for stage in sorted(spent, key=_place):
         # A clock that is read twice may make `other` minus a microsecond.
         spent_ms = max(spent[stage], 0.0)
-        yield _Span(stage, begins, spent_ms)
+        colour = COLOURS.get(stage, STRANGER)
+        parts = tuple(_parts(times, stage, colour, begins))
+        yield _Span(f"stage_{stage}", colour, begins, spent_ms, parts)
         begins += spent_ms
+
+
+def _parts(times: Times, stage: str, colour: str, begins: float) -> Iterator[_Span]:
+    for part, spent_ms in times.parts_ms.items():
+        if PARTS.get(part) == stage:
+            yield _Span(f"part_{part}", colour, begins, spent_ms)
+            begins += spent_ms
 
 
 def _place(stage: str) -> int:
@@ -99,20 +116,25 @@ def _place(stage: str) -> int:
     return order.index(stage) if stage in order else order.index("other") - 1
 
 
-def _row(span: _Span, total: float, language: str) -> str:
-    colour = COLOURS.get(span.stage, STRANGER)
+def _row(span: _Span, total: float, language: str, kind: str = "stage") -> str:
     left, width = (100 * part / total for part in (span.begins_ms, span.spent_ms))
     place = (
         f"left:min({left:.3f}%, calc(100% - {MIN_WIDTH_PX}px));"
-        f"width:max({width:.3f}%, {MIN_WIDTH_PX}px);background:{colour}"
+        f"width:max({width:.3f}%, {MIN_WIDTH_PX}px);background:{span.colour}"
     )
     bar = f'<span class="bar" style="{place}"></span>' if span.spent_ms else ""
-    return (
-        f'<div class="stage"><span class="name">{escape(say_name("stage", span.stage, language))}'
+    row = (
+        f'<div class="{kind}"><span class="name">{escape(_name(span, language))}'
         f'</span><span class="track">{bar}</span>'
         f'<span class="number">{milliseconds(span.spent_ms)}</span>'
         f'<span class="share">{_share(width)}</span></div>'
     )
+    return row + "".join(_row(part, total, language, "stage part") for part in span.parts)
+
+
+def _name(span: _Span, language: str) -> str:
+    kind, _, name = span.name.partition("_")
+    return say_name(kind, name, language)
 
 
 def _share(percent: float) -> str:
@@ -120,10 +142,12 @@ def _share(percent: float) -> str:
 
 
 def _in_words(spans: list[_Span], total: float, language: str) -> str:
-    parts = [
-        f"{say_name('stage', span.stage, language)} {milliseconds(span.spent_ms)}" for span in spans
+    told = [
+        f"{_name(span, language)} {milliseconds(span.spent_ms)}"
+        for stage in spans
+        for span in (stage, *stage.parts)
     ]
     return (
         f"{say('times', language)}: {say('total', language)} {milliseconds(total)}. "
-        + ", ".join(parts)
+        + ", ".join(told)
     )

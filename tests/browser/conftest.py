@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from hollow_weights import write_hollow_weights
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from visiting import PATIENCE_SECONDS, OpenPage, Site, Visit, lines_in
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -61,8 +62,35 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """
+    A service of IndexTTS-2 whose model is a double: every control is there, and makes tones.
+
+    It takes its time, so that a request can be watched and listened to while it runs.
+    """
+    folder = tmp_path_factory.mktemp("studio")
+    doubles = ROOT / "tests" / "doubles"
+    write_hollow_weights(folder / "weights", "2")
+    with _serving(
+        folder,
+        INDEXTTS_ENGINE="indextts2",
+        INDEXTTS_MODEL_DIR=str(folder / "weights"),
+        INDEXTTS_WORKER_PYTHON=str(doubles / "python"),
+        DOUBLES_PYTHON=sys.executable,
+        DOUBLE_TOKEN_SECONDS="0.005",  # noqa: S106  # of the model, and no secret
+    ) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def contexts(browser: Browser) -> dict[str, BrowserContext]:
+    """A browser's profile for each language; the pages in it share only their cache."""
+    return {}
+
+
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[OpenPage]:
+def visit(browser: Browser, contexts: dict[str, BrowserContext]) -> Iterator[OpenPage]:
     """
     Open a site's page as a visitor with a language of one's own.
 
@@ -71,12 +99,18 @@ def visit(browser: Browser) -> Iterator[OpenPage]:
     """
     visits: list[Visit] = []
 
-    def open_page(site: Site, locale: str = "zh-CN", *, before: str = "") -> Visit:
-        context = browser.new_context(
-            locale=locale, permissions=["clipboard-read", "clipboard-write"]
-        )
-        page = context.new_page()
+    def open_page(
+        site: Site, locale: str = "zh-CN", *, before: str = "", address: str | None = None
+    ) -> Visit:
+        if locale not in contexts:
+            contexts[locale] = browser.new_context(
+                locale=locale, permissions=["clipboard-read", "clipboard-write"]
+            )
+        page = contexts[locale].new_page()
         page.set_default_timeout(PATIENCE_SECONDS * 1000)
+        if address:
+            # From this machine, the service takes a proxy's word for where a visitor comes from.
+            page.set_extra_http_headers({"X-Forwarded-For": address})
         if before:
             page.add_init_script(before)
         visit = Visit(page, site)
@@ -87,6 +121,7 @@ def visit(browser: Browser) -> Iterator[OpenPage]:
             "console",
             lambda line: visit.complaints.append(line.text) if line.type == "error" else None,
         )
+        page.on("dialog", lambda dialog: dialog.accept())
         page.goto(site.url)
         page.wait_for_selector("#status .idle")
         page.wait_for_selector(".page-header .chip:not(.loading)")
@@ -95,7 +130,7 @@ def visit(browser: Browser) -> Iterator[OpenPage]:
     yield open_page
     for visit in visits:
         if not visit.page.is_closed():
-            visit.page.context.close()
+            visit.page.close()
         own = (visit.site.url, f"blob:{visit.site.url}", "data:")
         assert [url for url in visit.requested if not url.startswith(own)] == []
         assert visit.complaints == []
@@ -110,6 +145,7 @@ def _serving(folder: Path, **settings: str) -> Iterator[Site]:
         "INDEXTTS_PORT": "0",
         "INDEXTTS_LOG_DIR": str(folder / "logs"),
         "INDEXTTS_OUTPUT_DIR": str(folder / "outputs"),
+        "INDEXTTS_SPEAKER_DIR": str(folder / "speakers"),
         "INDEXTTS_SHUTDOWN_SECONDS": "1",
         "PYTHONPATH": str(ROOT),
         **settings,

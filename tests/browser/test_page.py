@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from visiting import OpenPage, Site
 
-from indextts_app.pages.examples import EXAMPLES
+from indextts_app.engines.base import Features
+from indextts_app.pages.examples import examples_for
 
 pytestmark = pytest.mark.browser
 
@@ -216,7 +217,7 @@ def test_who_closes_the_tab_cancels(visit: OpenPage, drill: Site) -> None:
         for line in drill.lines(event="synthesis.started", speaker="slow", text_len=2)
         if line["source"] == "page"
     ]
-    gone.page.context.close()
+    gone.page.close()
     assert drill.finished(started["request_id"])["status"] == "cancelled"
     visit(drill).speak("下一位")
 
@@ -238,7 +239,7 @@ def test_an_example_fills_the_fields(visit: OpenPage, speech: Site) -> None:
     """Each example brings its text, its emotion and its count, and can be spoken as it is."""
     visitor = visit(speech)
     page = visitor.page
-    for place, example in enumerate(EXAMPLES):
+    for place, example in enumerate(examples_for(Features())):
         page.locator("#examples button").nth(place).click()
         page.wait_for_function(
             "text => document.querySelector('#text textarea').value === text", arg=example.text

@@ -57,8 +57,37 @@ class Visit:
 
     def choose_speaker(self, name: str) -> None:
         """Choose a speaker by a part of the name that is shown."""
-        self.page.click("#speaker input")
+        self.pick("speaker", name)
+
+    def open(self, *field_ids: str) -> None:
+        """Open these accordions."""
+        for field_id in field_ids:
+            self.page.click(f"#{field_id} > button")
+
+    def type(self, field_id: str, value: str) -> None:
+        """Fill in a field, or set a slider by its number."""
+        field = self.page.locator(f"#{field_id}").locator("textarea, input:not([type=range])")
+        field.first.fill(value)
+        # A slider takes a number when it is left.
+        field.first.blur()
+
+    def pick(self, field_id: str, name: str) -> None:
+        """Choose from a list by a part of the name that is shown."""
+        self.page.click(f"#{field_id} input")
         self.page.locator("[role=option]", has_text=name).first.click()
+
+    def upload(self, field_id: str, recording: Path) -> None:
+        """Hand in a recording, and wait until it can be played."""
+        part = self.page.locator(f"#{field_id}")
+        part.locator("input[type=file]").set_input_files(recording)
+        part.locator("#waveform, .waveform-container").first.wait_for()
+        part.get_by_label("Play", exact=False).first.wait_for()
+
+    def told(self, field_id: str) -> str:
+        """What the page says in this place, once it says something."""
+        place = self.page.locator(f"#{field_id} .told")
+        place.wait_for()
+        return place.inner_text()
 
     def ask(self, text: str | None = None) -> None:
         """Type the text, if any, and press the button."""
@@ -99,8 +128,14 @@ class Visit:
 class OpenPage(Protocol):
     """Opens a site's page as a visitor with a language of one's own."""
 
-    def __call__(self, site: Site, locale: str = "zh-CN", *, before: str = "") -> Visit:
-        """The page, ready to be used; `before` is a script that runs ahead of its own."""
+    def __call__(
+        self, site: Site, locale: str = "zh-CN", *, before: str = "", address: str | None = None
+    ) -> Visit:
+        """
+        The page, ready to be used, and every question that it asks answered with yes.
+
+        `before` is a script that runs ahead of its own; `address` is where the visitor comes from.
+        """
 
 
 def lines_in(folder: Path) -> list[dict[str, Any]]:

@@ -479,6 +479,15 @@ def test_duration_is_queue_plus_stages_plus_other(
     assert times.stages_ms["other"] >= -0.01
 
 
+def test_the_parts_of_a_stage_are_known_and_counted_once() -> None:
+    """What a stage's time is made of stands beside the stages and adds nothing to them."""
+    observation = Observation("render", {"acoustic_gpt_ms": 7.0004, "acoustic_s2mel_ms": None})
+    observation.spent("acoustic", 0.009)
+    times = observation.times()
+    assert times.parts_ms == {"acoustic_gpt": 7.0}
+    assert set(times.stages_ms) == {"acoustic", "other"}
+
+
 def test_a_stage_inside_another_is_counted_once(clock: Clock) -> None:
     """The outer stage's time is without the inner one's, whether timed here or in a worker."""
     observation = Observation("render", {})

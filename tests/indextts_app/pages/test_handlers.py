@@ -10,16 +10,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from indextts_app import errors
-from indextts_app.pages import gradio_environment
+from indextts_app.engines import features
+from indextts_app.engines.base import Features, Segment
+from indextts_app.pages import gradio_environment, offers, panels, served_files
+from indextts_app.pages.fields import Fields
 from indextts_app.pages.handlers import Handlers
 from indextts_app.settings import Settings
+from indextts_app.streaming import LiveAudio
 from indextts_app.synthesizer import Synthesizer
 
 ID = "01M7YJZ7XXPSBDBZMAQ9K7C20C"
+
+SIMPLE = Features()
+CLONING = features("indextts2", {"model_version": "2"})
+FIELDS = ("text", "speaker", "emotion", "speed", "format", "reference")
 
 
 class Scripted:
@@ -28,6 +37,10 @@ class Scripted:
     def __init__(self, act: Callable[[Any], Any] = lambda watcher: None) -> None:
         self.asked: dict[str, Any] = {}
         self.cancelled = False
+        self.live = LiveAudio(keep_seconds=0)
+        self.library = SimpleNamespace(
+            presets=SimpleNamespace(all=lambda: [SimpleNamespace(id="kept")])
+        )
         self._act = act
 
     @property
@@ -35,20 +48,32 @@ class Scripted:
         raise errors.NotReady(reason="loading")
 
     async def synthesize(
-        self, asked: Any, caller: Any, *, reference: Any, watcher: Any, needs_file: bool
+        self, asked: Any, caller: Any, *, recordings: Any, watcher: Any, live: Any, needs_file: bool
     ) -> Any:
         assert needs_file, "the page plays what is stored"
-        self.asked = {"asked": asked, "caller": caller, "reference": reference}
+        self.asked = {"asked": asked, "caller": caller, "recordings": recordings, "live": live}
         try:
             return await self._act(watcher)
         except asyncio.CancelledError:
             self.cancelled = True
             raise
 
+    async def preview(self, asked: Any) -> Any:
+        self.asked = asked
+        return await self._act(None)
 
-def page_of(scripted: Scripted, settings: Settings) -> Handlers:
-    """The page of a scripted synthesizer."""
-    return Handlers(cast("Synthesizer", scripted), settings)
+
+def page_of(
+    scripted: Scripted,
+    settings: Settings,
+    can: Features = SIMPLE,
+    names: tuple[str, ...] = FIELDS,
+) -> Handlers:
+    """The page of a scripted synthesizer, with fields of these names."""
+    fields = Fields()
+    for name in names:
+        fields.add(name, cast("Any", object()))
+    return Handlers(cast("Synthesizer", scripted), settings, can, fields)
 
 
 def request(language: str = "en") -> Any:
@@ -62,7 +87,7 @@ def request(language: str = "en") -> Any:
 
 def generate(handlers: Handlers, reference: Any = None, language: str = "en") -> Any:
     """The handler's updates, as the browser would get them."""
-    return handlers.generate("hello", "steady", "neutral", 1, "wav", reference, request(language))
+    return handlers.generate(request(language), "hello", "steady", "neutral", 1, "wav", reference)
 
 
 @pytest.fixture
@@ -81,7 +106,7 @@ def test_what_went_wrong_unexpectedly_is_not_told(settings: Settings) -> None:
         return [update async for update in generate(page_of(Scripted(fail), settings))][-1]
 
     with capture_logs() as lines:
-        status, player, _details, button, cancel = asyncio.run(last())
+        status, _live, player, _details, button, cancel = asyncio.run(last())
     assert "12345" not in status["value"]
     assert ID in status["value"]
     assert (player["visible"], cancel["visible"], button["interactive"]) == (False, False, True)
@@ -125,7 +150,7 @@ def test_the_synthesizer_gets_the_fields_as_they_came(settings: Settings) -> Non
         "speed": 1,
         "format": "wav",
     }
-    caller, upload = scripted.asked["caller"], scripted.asked["reference"]
+    caller, upload = scripted.asked["caller"], scripted.asked["recordings"]["reference"]
     assert (caller.request_id, caller.source, caller.client_ip) == (ID, "page", "203.0.113.0")
     # Whether the path may be read is for `references.accept` to say: it gets the folder with it.
     assert (upload.path, upload.folder) == (
@@ -151,7 +176,7 @@ def test_progress_is_shown_until_the_visitor_cancels(settings: Settings) -> None
         async for update in generate(handlers):
             seen.append(update[0]["value"])
             if "Vocoder" in seen[-1]:
-                assert update[4]["visible"] is True
+                assert update[5]["visible"] is True
                 await handlers.cancel(request())
 
     asyncio.run(run())
@@ -179,12 +204,87 @@ def test_a_visitor_who_leaves_cancels(settings: Settings) -> None:
     assert scripted.cancelled
 
 
+def test_what_is_made_can_be_listened_to_once_there_is_something(settings: Settings) -> None:
+    """The id to listen to is told with the first audio, once, and only to who wants to."""
+    told: list[Any] = []
+
+    async def sound(watcher: Any) -> None:
+        await asyncio.sleep(0.15)
+        watcher.audio(np.zeros(1, np.int16), 22_050)
+        await asyncio.sleep(0.6)
+        raise errors.EngineError
+
+    async def run(live: bool) -> list[Any]:
+        scripted = Scripted(sound)
+        handlers = page_of(scripted, settings, CLONING, ("text", "live"))
+        told = [update[1] async for update in handlers.generate(request(), "hello", live)]
+        assert (scripted.asked["live"] is not None) is live
+        return [update.get("value") for update in told]
+
+    told = asyncio.run(run(live=True))
+    # Nothing of the request before, then the id, then no change, and nothing after it failed.
+    assert (told[0], told[-1]) == ("", "")
+    assert [value for value in told if value] == [ID]
+    assert not any(asyncio.run(run(live=False)))
+
+
+@pytest.mark.parametrize(
+    ("preset", "sent"), [("kept", "kept"), ("gone", None), (["x"], None), ("", None)]
+)
+def test_a_preset_that_was_deleted_is_no_longer_named(
+    settings: Settings, preset: Any, sent: Any
+) -> None:
+    """Who loaded it before still has its fields, and is not refused for its name."""
+    scripted = Scripted()
+
+    async def run() -> None:
+        handlers = page_of(scripted, settings, CLONING, ("text", "preset"))
+        async for _ in handlers.generate(request(), "hello", preset):
+            pass
+
+    asyncio.run(run())
+    assert scripted.asked["asked"].get("preset") == sent
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        ((Segment("HELLO .", 3), Segment("YOU .", 300)), "over the limit of 120"),
+        (errors.TextEmpty(limit=500), "Type a text"),
+        (errors.NotReady(reason="it is loading."), "cannot take requests now"),
+    ],
+)
+def test_the_segments_are_shown_or_why_not(settings: Settings, outcome: Any, shown: str) -> None:
+    """A preview never ends in an error of the page, and marks what is too long."""
+
+    async def act(_watcher: Any) -> Any:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    scripted = Scripted(act)
+    handler = page_of(scripted, settings, CLONING).previewing(["text", "control_segment_tokens"])
+    assert shown in asyncio.run(handler(request(), "hello", 120))["value"]
+    assert scripted.asked == {"text": "hello", "segment_tokens": 120}
+
+
 def test_a_page_opened_too_early_asks_again(settings: Settings) -> None:
     """While the engine loads there is nothing to choose, and the timer runs."""
-    header, speaker, *_, timer = asyncio.run(page_of(Scripted(), settings).offer(request()))
+    parts = [offers.header, offers.speakers, offers.emotions, offers.reference, offers.ask_again]
+    offer = page_of(Scripted(), settings).offering(parts)
+    header, speaker, emotion, reference, timer = asyncio.run(offer(request()))
     assert "still loading" in header["value"]
-    assert speaker["choices"] == []
+    assert speaker["choices"] == emotion["choices"] == []
+    assert reference["visible"] is False
     assert timer["active"] is True
+
+
+def test_the_page_greets_in_the_visitors_language(settings: Settings) -> None:
+    """What is no label is said in Chinese as in English."""
+    greet = page_of(Scripted(), settings).greeting([panels.idle, panels.vector_sum])
+    idle, total = asyncio.run(greet(request("zh-CN")))
+    assert "音频会显示在这里" in idle["value"]
+    assert "总和" in total["value"]
 
 
 def test_the_environment_is_ready_before_gradio_is(
@@ -200,23 +300,34 @@ def test_the_environment_is_ready_before_gradio_is(
     assert os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] == "1"
 
 
-def test_the_audio_is_stored_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_audio_is_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What Gradio serves is a link to the stored file, or a copy where no link can be."""
-    folder = gradio_environment.upload_folder(settings.output_dir)
+    folder = tmp_path / "gradio"
     folder.mkdir()
-    handlers = page_of(Scripted(), settings)
-    audio = settings.output_dir / f"{ID}.wav"
+    audio = tmp_path / f"{ID}.wav"
     audio.write_bytes(b"RIFF")
-    served = handlers._served(audio)
+    served = served_files.linked(audio, folder)
     assert Path(served["path"]).samefile(audio)
     assert served["orig_name"] == audio.name
 
     shutil.rmtree(folder)
     folder.mkdir()
     monkeypatch.setattr(os, "link", _other_device)
-    served = handlers._served(audio)
+    served = served_files.linked(audio, folder)
     assert not Path(served["path"]).samefile(audio)
     assert Path(served["path"]).read_bytes() == b"RIFF"
+
+
+def test_an_old_recording_is_served_as_a_new_file(tmp_path: Path) -> None:
+    """What is kept for good does not go with the next sweep of what is served."""
+    folder = tmp_path / "gradio"
+    folder.mkdir()
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(b"RIFF")
+    os.utime(recording, (1, 1))
+    served = Path(served_files.copied(recording, folder)["path"])
+    assert served.stat().st_mtime > 1
+    assert not served.samefile(recording)
 
 
 def _other_device(*_: object) -> None:

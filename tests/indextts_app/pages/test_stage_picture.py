@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -114,6 +115,21 @@ def test_a_clock_that_ran_backwards_draws_nothing_negative() -> None:
     assert not re.search(
         r"-\d", re.sub("<style>.*</style>|calc[^)]*", "", picture, flags=re.DOTALL)
     )
+
+
+def test_the_parts_of_a_stage_lie_within_it() -> None:
+    """Where a stage's time is known in parts, each has a thinner bar below it, and its words."""
+    times = replace(TIMES, parts_ms={"acoustic_gpt": 500.0, "acoustic_s2mel": 90.0})
+    picture = stage_picture(times, "en")
+    assert Names(picture).names[2:5] == [
+        "Acoustic model",
+        "of which tokens (GPT)",
+        "of which spectrogram",
+    ]
+    lefts = [float(left) for left in re.findall(r"left:min\(([\d.]+)%", picture)]
+    assert lefts[2:5] == pytest.approx([10.002, 10.002, 60.002])
+    assert "of which tokens (GPT) 500.0 ms" in picture
+    assert picture.count("stage part") == 2
 
 
 @pytest.mark.parametrize("times", [Times(5.0, None, {}), Times(0.0, 0.0, {"other": 0.0})])

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import re
 from string import Formatter
+from typing import Any, cast
 
 import pytest
 
-from indextts_app.engines.base import EMOTIONS
-from indextts_app.pages.examples import EXAMPLES
+from indextts_app import emotions
+from indextts_app.engines import features
+from indextts_app.engines.base import EMOTION_MODES, EMOTIONS, Features
+from indextts_app.pages import labels
+from indextts_app.pages.examples import EXAMPLES, examples_for
 from indextts_app.pages.texts import LANGUAGES, TEXTS, browser_key, browser_table, say, say_name
-from observability.events import STAGES, VERDICTS
+from indextts_app.presets import NEVER_KEPT
+from indextts_app.synthesis import RECORDINGS, SynthesisForm
+from observability.events import PARTS, STAGES, VERDICTS
+
+LANGUAGES_READ = next(
+    control.choices
+    for control in features("indextts2", {"model_version": "2.5"}).controls
+    if control.name == "language"
+)
+KEPT_FIELDS = (*(set(SynthesisForm.model_fields) - set(NEVER_KEPT)), *RECORDINGS)
 
 
 def placeholders(sentence: str) -> set[str]:
@@ -43,6 +56,10 @@ def test_english_is_english(key: str) -> None:
     [
         ("emotion", EMOTIONS),
         ("stage", ("queue", *STAGES)),
+        ("mode", EMOTION_MODES),
+        ("part", tuple(PARTS)),
+        ("language", LANGUAGES_READ),
+        ("field", KEPT_FIELDS),
         ("verdict", VERDICTS),
         ("verdict", tuple(f"{verdict}_more" for verdict in VERDICTS)),
     ],
@@ -71,9 +88,39 @@ def test_a_language_that_is_not_spoken_becomes_english() -> None:
     assert say("cancel", "fr") == "Cancel"
 
 
-def test_every_example_has_a_name_and_an_emotion_that_exists() -> None:
+@pytest.mark.parametrize("can", [Features(), features("indextts2", {"model_version": "2"})])
+def test_every_example_fits_its_engine(can: Features) -> None:
     """Clicking an example never leads to an error."""
-    for example in EXAMPLES:
+    for example in examples_for(can):
         assert example.name in TEXTS
-        assert example.emotion in EMOTIONS
         assert 0 < len(example.text) <= 200
+        request = example.request()
+        sent = emotions.AskedEmotion(
+            name=str(request["emotion"]),
+            mode=example.mode,
+            vector=cast("Any", request.get("emotion_vector")),
+            text=cast("Any", request.get("emotion_text")),
+        )
+        assert emotions.resolved(sent, can).mode in can.emotion_modes
+
+
+def test_examples_that_an_engine_cannot_speak_are_left_out() -> None:
+    """Blended and described emotions are for engines that have them."""
+    modes = ("speaker", "preset", "reference", "vector")
+    assert len(examples_for(Features())) == len(EXAMPLES) - 2
+    assert len(examples_for(Features(emotion_modes=modes))) == len(EXAMPLES) - 1
+
+
+@pytest.mark.parametrize("version", ["2", "2.5"])
+def test_the_engines_own_labels_are_in_the_browsers_table(version: str) -> None:
+    """Every control and what is said about it is there in both languages."""
+    can = features("indextts2", {"model_version": version})
+    tables = labels.translations(can).translations_dict
+    for locale, language in (("en", "en"), ("zh-CN", "zh"), ("zh-TW", "zh")):
+        for control in can.controls:
+            said = tables[locale][labels.label(control).key]
+            assert said == getattr(control.label, language)
+            explained = labels.info(control)
+            assert (explained is None) is (control.info is None)
+            if explained and control.info:
+                assert tables[locale][explained.key] == getattr(control.info, language)
