@@ -1,8 +1,11 @@
 """
-Who may look at the operations page and at the stories of requests.
+Who may look at the operations page and at the stories of requests, and change what is kept.
 
 While no password is set: whoever comes from `INDEXTTS_OPERATIONS_ALLOW`, this machine by default.
 With a password: whoever knows it, from any address, by HTTP Basic or by a session of the page.
+
+They alone may change what is kept. What a browser is made to send by another site's page is refused
+in both cases, because it comes from the operator's own address, with the operator's own password.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -32,6 +37,9 @@ FAILURE_SECONDS = 600.0
 MAX_ADDRESSES = 10_000
 """Addresses that are remembered; beyond it those are forgotten that failed longest ago."""
 
+COOKIE: Final = "indextts_operator"
+"""Holds the token of a session; it is sent to every page of the service."""
+
 SESSION_SECONDS = 12 * 3600.0
 MAX_SESSIONS = 1_000
 
@@ -46,6 +54,7 @@ class Operators:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         password = settings.operations_password
         self._allowed = settings.operations_allow
+        self._own_name = settings.host.lower()
         self._expected = (
             None
             if password is None
@@ -61,29 +70,52 @@ class Operators:
         return self._expected is not None
 
     def check(
-        self, host: str | None, headers: Mapping[str, str], session: str | None = None
+        self,
+        host: str | None,
+        headers: Mapping[str, str],
+        session: str | None = None,
+        *,
+        refusal: type[errors.Forbidden] = errors.Forbidden,
     ) -> None:
         """
         Let an operator pass.
 
         Args:
             host: the address that the request comes from.
-            headers: of the request; `Authorization: Basic` is looked at.
+            headers: of the request; `Authorization: Basic` and `Host` are looked at.
             session: a token that `login` gave, if the client has one.
+            refusal: what an address that is not an operator's is told.
 
         Raises:
             errors.Forbidden: there is no password, and the address is not an operator's.
+            errors.NameNotOwn: there is no password, and the request was sent to a name that
+                anybody could have pointed at this machine.
             errors.LoginNeeded: there is one, and this client has not shown that it knows it.
             errors.TooManyAttempts: too many wrong passwords came from this address.
         """
         if not self.log_in:
-            only_from(host, self._allowed, "INDEXTTS_OPERATIONS_ALLOW")
+            only_from(host, self._allowed, "INDEXTTS_OPERATIONS_ALLOW", refusal)
+            self._check_own_name(headers.get("host", ""))
             return
         if session is not None and self._is_open(session):
             return
         if (given := _basic(headers.get("authorization"))) is None:
             raise errors.LoginNeeded
         self._compare(host, *given)
+
+    def check_change(
+        self, host: str | None, headers: Mapping[str, str], session: str | None = None
+    ) -> None:
+        """
+        Let an operator pass who changes what is kept.
+
+        Raises:
+            errors.ForeignSite: another site's page had the operator's browser ask for it.
+            errors.KeepingForbidden, errors.NameNotOwn, errors.LoginNeeded,
+            errors.TooManyAttempts: see `check`.
+        """
+        _check_same_site(headers)
+        self.check(host, headers, session, refusal=errors.KeepingForbidden)
 
     def login(self, host: str | None, user: str, password: str) -> str:
         """
@@ -104,6 +136,20 @@ class Operators:
     def logout(self, token: str) -> None:
         """End a session."""
         self._sessions.pop(_hidden(token), None)
+
+    def _check_own_name(self, sent_to: str) -> None:
+        """
+        Where the address alone lets in, take no name that somebody else could have pointed here.
+
+        A page of another site whose name suddenly means this machine would be taken for this one's.
+        """
+        name = _name(sent_to).rstrip(".")
+        if name in ("localhost", self._own_name) or name.endswith(".localhost"):
+            return
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            raise errors.NameNotOwn from None
 
     def _is_open(self, token: str) -> bool:
         ends = self._sessions.get(_hidden(token))
@@ -133,6 +179,33 @@ class Operators:
         while failures and failures[0] <= self._clock() - FAILURE_SECONDS:
             failures.popleft()
         return failures
+
+
+def _check_same_site(headers: Mapping[str, str]) -> None:
+    """
+    Refuse what another site's page makes a browser send; browsers say where a request comes from.
+
+    The rule of Go's `http.CrossOriginProtection`: `Sec-Fetch-Site` decides where there is one, else
+    `Origin` must name the host that was asked; without both it was no browser.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        is_own = site in ("same-origin", "none")
+    else:
+        is_own = origin is None or _authority(origin) == headers.get("host", "").lower()
+    if not is_own:
+        raise errors.ForeignSite
+
+
+def _authority(origin: str) -> str | None:
+    return origin.lower().partition("://")[2] or None
+
+
+def _name(host_header: str) -> str:
+    try:
+        return urlsplit(f"//{host_header}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _basic(authorization: str | None) -> tuple[str, str] | None:

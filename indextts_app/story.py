@@ -1,5 +1,7 @@
 """
 The story of one request for a support person: asked, time, outcome, what it means, what to do.
+
+The look-up's API, `scripts/request.py` and the operations page all tell this one.
 """
 
 from __future__ import annotations
@@ -8,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from indextts_app import replay
+from indextts_app import likely_cause, replay
 from indextts_app.engines.base import Translated
 from indextts_app.hints import hints_of
-from observability.events import Event, field_names
+from indextts_app.likely_cause import Cause
+from observability.events import PARTS, Event, field_names
+from observability.log_store.questions import Neighbours
 
 EVENT = "synthesis"
 
@@ -31,27 +35,43 @@ STATUS = {
     "running": Translated("Not finished: it still runs.", "尚未结束，仍在处理。"),
 }
 
-VERDICTS = {
+HEARD = {
+    "ok": Translated(
+        "It sounds as it should: neither silent, nor distorted, nor cut short.",
+        "听感正常：无静音、无失真、无截断。",
+    ),
     "silent": Translated(
-        "The file plays, but there is nothing to hear. Ask for the text again, try another "
-        "speaker; if it repeats, restart the worker and report the model version.",
-        "文件可播放但没有声音。请重新合成或换发音人；若反复出现，请重启合成进程并上报模型版本。",
+        "The file plays, but there is nothing to hear.", "文件可播放，但没有声音。"
     ),
     "clipped": Translated(
-        "It sounds harsh and crackling, because the signal is over the limit. Lower the volume "
-        "of the reference, or try another emotion.",
-        "声音刺耳、爆音，信号过载。请降低参考音频音量或更换情感。",
+        "It sounds harsh and crackling, because the signal is over the limit.",
+        "声音刺耳、爆音，信号过载。",
     ),
     "truncated": Translated(
-        "It ends too early: a part of the text cannot be heard. Ask again; split a long text.",
-        "提前结束，部分文本没有读出。请重新合成，长文本请分段。",
+        "It ends too early: a part of the text cannot be heard.", "提前结束，部分文本没有读出。"
     ),
     "wrong_format": Translated(
         "The file is not what was asked for (sample rate, channels or codec), so it may play too "
-        "fast, too slow or not at all. Check engine and model version.",
-        "文件格式与要求不符（采样率、声道或编码），可能变速或无法播放。请检查引擎与模型版本。",
+        "fast, too slow or not at all.",
+        "文件格式与要求不符（采样率、声道或编码），可能变速或无法播放。",
     ),
 }
+"""What each verdict on the audio means for the ear."""
+
+VERDICTS = {
+    "silent": Translated(
+        "Ask for the text again, try another speaker; if it repeats, restart the worker and "
+        "report the model version.",
+        "请重新合成或换发音人；若反复出现，请重启合成进程并上报模型版本。",
+    ),
+    "clipped": Translated(
+        "Lower the volume of the reference, or try another emotion.",
+        "请降低参考音频音量或更换情感。",
+    ),
+    "truncated": Translated("Ask again; split a long text.", "请重新合成，长文本请分段。"),
+    "wrong_format": Translated("Check engine and model version.", "请检查引擎与模型版本。"),
+}
+"""What to do about an audio that was judged so."""
 
 ADVICE = {
     "service_error": Translated("Look at the traceback below.", "请查看下方的错误堆栈。"),
@@ -113,6 +133,23 @@ ADVICE = {
         "请联系运维人员，或将地址加入 INDEXTTS_OPERATIONS_ALLOW。",
     ),
     "forbidden": Translated("Ask an operator.", "请联系运维人员。"),
+    "name_not_own": Translated(
+        "Use the IP address, or set INDEXTTS_OPERATIONS_PASSWORD.",
+        "请改用 IP 地址访问，或设置 INDEXTTS_OPERATIONS_PASSWORD。",
+    ),
+    "foreign_site": Translated(
+        "Another site's page tried to change what is kept, through an operator's browser; nothing "
+        "was changed. Find out which page was open.",
+        "其他网站的页面试图借运维人员的浏览器修改保存内容，已拒绝。请查明当时打开的页面。",
+    ),
+    "login_needed": Translated(
+        "Log in with INDEXTTS_OPERATIONS_USER and its password.",
+        "请用 INDEXTTS_OPERATIONS_USER 及其密码登录。",
+    ),
+    "too_many_attempts": Translated(
+        "Wait ten minutes. If nobody of yours tried, somebody else does: see operations.refused.",
+        "请等十分钟。若并非自己人尝试，则有人在猜密码：请查看 operations.refused 日志。",
+    ),
     "not_found": Translated("Check the address.", "请核对地址。"),
     "unknown_request": Translated("Check the id.", "请核对编号。"),
     "malformed_request_id": Translated("Check the id.", "请核对编号。"),
@@ -168,6 +205,39 @@ ADVICE = {
 }
 
 
+NEIGHBOUR_FIELDS = (
+    "request_id",
+    "timestamp",
+    "status",
+    "error_type",
+    "error_stage",
+    "audio_verdict",
+    "speaker",
+    "duration_ms",
+    "queue_ms",
+    "worker",
+)
+"""What is told of another request around the one that is asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """
+    The other requests that finished within `seconds` of this one.
+
+    `requests`, `failed`, `failed_alike` and `silent` count all of them; `lines` holds the
+    `NEIGHBOUR_FIELDS` of the nearest, in the order of time.
+    """
+
+    seconds: float
+    requests: int
+    failed: int
+    failed_alike: int
+    silent: int
+    summary: Translated
+    lines: tuple[Mapping[str, Any], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """What is known of one request; absent is what was never measured."""
@@ -176,32 +246,94 @@ class Story:
     status: str
     asked: Mapping[str, Any]
     stages_ms: Mapping[str, float]
+    """Queue, stages and other in the order of the work, and `total`, their sum."""
+    parts_ms: Mapping[str, float]
+    """What is known of the parts of stages, which are in the stages' own times."""
     came_out: Mapping[str, Any]
     outcome: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    """Worker, device and memory at that moment."""
     meaning: Translated
+    heard: Translated | None
+    """What the verdict on the audio means for the ear; None without one."""
+    around: Around | None
+    """None where nobody looked, or the log could not be asked."""
+    causes: tuple[Cause, ...]
+    """Likely causes with the next step, the most telling first."""
     advice: tuple[Translated, ...]
     replay: str | None
     """A shell command that asks for the same again; what is not stored stands in CAPITALS."""
     lines: tuple[Mapping[str, Any], ...]
+    also: tuple[str, ...] = ()
+    """Other requests that bear the same id of a client's own, where the story was found by one."""
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """Every field of the event that is known, the finished line's first."""
+        return known_of(self.lines)
 
 
-def told(request_id: str, lines: Sequence[Mapping[str, Any]]) -> Story:
-    """The story that the lines of one request tell."""
+def known_of(lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The fields of a request's finished line, and those of its started one that it lacks."""
     started = next((line for line in lines if line.get("event") == f"{EVENT}.started"), {})
     finished = next((line for line in lines if line.get("event") == f"{EVENT}.finished"), {})
-    known = {**started, **finished}
+    return {**started, **finished}
+
+
+def told(
+    request_id: str,
+    lines: Sequence[Mapping[str, Any]],
+    neighbours: Neighbours | None = None,
+    *,
+    seconds: float = 60.0,
+) -> Story:
+    """The story that the lines of one request tell, and the neighbours within so many seconds."""
+    known = known_of(lines)
     status = str(known.get("status", "running"))
+    times = _times(known)
     return Story(
         request_id=request_id,
         status=status,
         asked=_group(known, "identity") | _group(known, "asked"),
-        stages_ms=_times(known),
+        stages_ms=times,
+        parts_ms={part: known[f"{part}_ms"] for part in PARTS if f"{part}_ms" in known},
         came_out=_group(known, "came_out") | _group(known, "verdict"),
-        outcome=_group(known, "outcome") | _group(known, "cost"),
+        outcome=_group(known, "outcome"),
+        machine=_group(known, "cost"),
         meaning=STATUS.get(status, STATUS["running"]),
+        heard=HEARD.get(str(known.get("audio_verdict"))),
+        around=None if neighbours is None else _around(neighbours, seconds),
+        causes=likely_cause.causes(known, times, neighbours),
         advice=tuple(_advice(known)),
         replay=replay.command(known),
         lines=tuple(lines),
+    )
+
+
+def _around(neighbours: Neighbours, seconds: float) -> Around:
+    found = neighbours
+    if not found.requests:
+        summary = Translated(
+            f"No other request finished within {seconds:g} s of it.",
+            f"前后 {seconds:g} 秒内没有其他请求结束。",
+        )
+    else:
+        summary = Translated(
+            f"Other requests within {seconds:g} s: {found.requests}. Of these {found.failed} "
+            f"failed, {found.failed_alike} in the same way; {found.silent} came out silent.",
+            f"前后 {seconds:g} 秒内另有 {found.requests} 个请求：{found.failed} 个失败，"
+            f"其中 {found.failed_alike} 个同因；{found.silent} 个静音。",
+        )
+    return Around(
+        seconds=seconds,
+        requests=found.requests,
+        failed=found.failed,
+        failed_alike=found.failed_alike,
+        silent=found.silent,
+        summary=summary,
+        lines=tuple(
+            {name: line[name] for name in NEIGHBOUR_FIELDS if name in line} for line in found.lines
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tell the story of one request: scripts/request.py REQUEST_ID or AUDIO_FILE."""
+"""Tell the story of one request: scripts/request.py REQUEST_ID, AUDIO_FILE or a client's own id."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import fcntl
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -15,15 +14,43 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from indextts_app import settings, story
+from indextts_app.lookup import Lookup
 from observability import request_id
-from observability.audio_probe import request_id_of
-from observability.log_store.files import FileLogStore, Missing
+from observability.log_store.files import FileLogStore
+from observability.log_store.questions import Missing
 
 WIDTH = 40
 
+AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".webm", ".aac", ".dat")
+"""What ends so is meant as a file; a client's own id may hold a dot as well."""
+
 HEADS = {
-    "en": ("Asked", "Time", "Came out", "Outcome", "What to do", "To ask again", "Lines"),
-    "zh": ("请求内容", "耗时", "产出", "结果", "建议", "重新合成", "日志行"),
+    "en": {
+        "asked": "Asked",
+        "time": "Time",
+        "came_out": "Came out",
+        "outcome": "Outcome",
+        "machine": "Worker and memory",
+        "around": "Around it",
+        "causes": "Likely cause",
+        "to_do": "What to do",
+        "again": "To ask again",
+        "also": "Same client id",
+        "lines": "Lines",
+    },
+    "zh": {
+        "asked": "请求内容",
+        "time": "耗时",
+        "came_out": "产出",
+        "outcome": "结果",
+        "machine": "进程与内存",
+        "around": "前后情况",
+        "causes": "可能原因",
+        "to_do": "建议",
+        "again": "重新合成",
+        "also": "同一客户端编号",
+        "lines": "日志行",
+    },
 }
 
 
@@ -32,15 +59,13 @@ def main() -> int:
     asked = _arguments()
     try:
         folder = asked.log_dir or settings.load().log_dir
-        wanted = _wanted(asked.id_or_file)
-        lines = FileLogStore(folder).lines_of(wanted)
+        told = _looked_up(Lookup(FileLogStore(folder)), asked.id_or_file)
     except settings.SettingsError as error:
         return _complain(str(error), 2)
     except request_id.MalformedRequestId as error:
         return _complain(getattr(error, asked.language), 2)
     except Missing as missing:
         return _complain(getattr(missing, asked.language), 1)
-    told = story.told(wanted, lines)
     if told.status == "running" and not _is_served(folder):
         told = replace(told, meaning=story.STATUS["lost"])
     if asked.json:
@@ -65,24 +90,13 @@ def _language() -> str:
     return "zh" if next(filter(None, named), "").startswith("zh") else "en"
 
 
-def _wanted(id_or_file: str) -> str:
+def _looked_up(lookup: Lookup, id_or_file: str) -> story.Story:
     path = Path(id_or_file)
-    if not _is_file(path):
-        if path.suffix or len(path.parts) > 1:
-            raise Missing(en=f"There is no file {path}.", zh=f"没有文件 {path}。")
-        return request_id.parse(id_or_file)
-    found = request_id_of(path)
-    if found is None and not shutil.which("ffprobe"):
-        raise Missing(
-            en="Its tags cannot be read: ffprobe is not installed (apt-get install ffmpeg).",
-            zh="无法读取其标签：未安装 ffprobe（apt-get install ffmpeg）。",
-        )
-    if found is None:
-        raise Missing(
-            en=f"{path.name} has no request_id in its tags; it was not made here, or re-encoded.",
-            zh=f"{path.name} 的标签中没有请求编号：不是本服务生成，或已被转码。",
-        )
-    return found
+    if _is_file(path):
+        return lookup.by_file(path)
+    if path.suffix in AUDIO_SUFFIXES or len(path.parts) > 1:
+        raise Missing(en=f"There is no file {path}.", zh=f"没有文件 {path}。")
+    return lookup.by_text(id_or_file)
 
 
 def _is_served(folder: Path) -> bool:
@@ -105,25 +119,37 @@ def _is_file(path: Path) -> bool:
 
 
 def _page(told: story.Story, language: str) -> Iterator[str]:
-    asked, time, came_out, outcome, to_do, again, lines = HEADS[language]
+    heads = HEADS[language]
     yield f"{told.request_id}  {told.status}"
     yield getattr(told.meaning, language)
-    yield from _table(asked, told.asked)
+    if told.heard:
+        yield getattr(told.heard, language)
+    yield from _table(heads["asked"], told.asked)
     if told.stages_ms:
-        yield f"\n{time}"
+        yield f"\n{heads['time']}"
         longest = max(told.stages_ms.values()) or 1.0
         for stage, spent in told.stages_ms.items():
             bar = "█" * round(max(spent, 0) / longest * WIDTH)
             yield f"  {stage:<18}{spent:>12,.3f} ms  {bar}"
-    yield from _table(came_out, told.came_out)
-    yield from _table(outcome, told.outcome)
+    yield from _table(heads["came_out"], told.came_out)
+    yield from _table(heads["outcome"], told.outcome)
+    yield from _table(heads["machine"], told.machine)
+    if told.around:
+        yield f"\n{heads['around']}\n  {getattr(told.around.summary, language)}"
+    if told.causes:
+        yield f"\n{heads['causes']}"
+        for cause in told.causes:
+            yield f"  {getattr(cause.text, language)}"
+            yield f"    → {getattr(cause.next_step, language)}"
     if told.advice:
-        yield f"\n{to_do}"
+        yield f"\n{heads['to_do']}"
         for advice in told.advice:
             yield f"  {getattr(advice, language)}"
     if told.replay:
-        yield f"\n{again}\n  {told.replay}"
-    yield f"\n{lines}"
+        yield f"\n{heads['again']}\n  {told.replay}"
+    if told.also:
+        yield f"\n{heads['also']}\n  {' '.join(told.also)}"
+    yield f"\n{heads['lines']}"
     for line in told.lines:
         detail = line.get("message") or line.get("status") or ""
         yield f"  {line.get('timestamp')}  {line.get('level'):<8} {line.get('event')}  {detail}"

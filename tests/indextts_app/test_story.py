@@ -8,6 +8,7 @@ import pytest
 
 from indextts_app import replay, story
 from observability.events import STATUSES, VERDICTS
+from observability.log_store.questions import Neighbours, Reading
 
 ID = "01K8ZQ3V7M1ABCDEFGHJKMNPQR"
 STARTED = {
@@ -51,7 +52,8 @@ def test_a_story_has_its_parts() -> None:
         "text_len": 5,
     }
     assert tale.came_out == {"audio_seconds": 1.0, "audio_verdict": "ok"}
-    assert tale.outcome == {"status": "success", "worker": "0:42"}
+    assert tale.outcome == {"status": "success"}
+    assert tale.machine == {"worker": "0:42"}
     assert len(tale.lines) == 2
 
 
@@ -76,6 +78,38 @@ def test_every_status_has_a_meaning(status: str) -> None:
 def test_every_bad_verdict_has_advice(verdict: str) -> None:
     """A degraded request says what can be done about its sound."""
     assert told(status="degraded", audio_verdict=verdict).advice == (story.VERDICTS[verdict],)
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_every_verdict_says_what_it_means_for_the_ear(verdict: str) -> None:
+    """Sound audio too; without a verdict nothing is claimed."""
+    assert told(audio_verdict=verdict).heard == story.HEARD[verdict]
+    assert story.told(ID, [STARTED]).heard is None
+
+
+def test_the_neighbours_are_counted_and_shown() -> None:
+    """How many there were, failed, and failed alike, in both languages; only the listed fields."""
+    other = {**FINISHED, "request_id": "01K8ZQ3V7M1ABCDEFGHJKMNPQS", "client_ip": "203.0.113.0"}
+    found = Neighbours(
+        line=FINISHED,
+        lines=(other,),
+        requests=12,
+        failed=4,
+        failed_alike=3,
+        silent=1,
+        reading=Reading(source="files"),
+    )
+    around = story.told(ID, [STARTED, FINISHED], found, seconds=30).around
+    assert around is not None
+    assert (around.seconds, around.requests, around.failed_alike) == (30, 12, 3)
+    assert around.summary.en == (
+        "Other requests within 30 s: 12. Of these 4 failed, 3 in the same way; 1 came out silent."
+    )
+    assert "另有 12 个请求" in around.summary.zh
+    assert dict(around.lines[0]) == {
+        name: other[name] for name in story.NEIGHBOUR_FIELDS if name in other
+    }
+    assert told().around is None
 
 
 def test_a_good_request_needs_no_advice() -> None:
