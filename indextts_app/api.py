@@ -12,10 +12,12 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from indextts_app import errors, forms, story, streaming
+from indextts_app import errors, forms, streaming
 from indextts_app.audio import MEDIA_TYPES
+from indextts_app.desk import Desk
 from indextts_app.door import caller_of, only_from
 from indextts_app.error_body import ID_HEADER, ErrorBody, error_response
+from indextts_app.operators import Operators
 from indextts_app.readiness import Readiness
 from indextts_app.settings import Settings
 from indextts_app.streaming import Live
@@ -23,7 +25,7 @@ from indextts_app.synthesis import AudioFormat, SynthesisForm, SynthesisResult
 from indextts_app.synthesizer import Synthesizer
 from observability import metrics as metrics_module
 from observability import request_id as request_ids
-from observability.log_store.files import FileLogStore, Missing
+from observability.log_store.questions import Missing, Unanswerable
 from observability.metrics import Metrics
 
 T = TypeVar("T")
@@ -84,11 +86,16 @@ AUDIO: dict[int | str, dict[str, Any]] = {
 
 
 def router(
-    synthesizer: Synthesizer, settings: Settings, readiness: Readiness, metrics: Metrics
+    synthesizer: Synthesizer,
+    settings: Settings,
+    readiness: Readiness,
+    metrics: Metrics,
+    *,
+    desk: Desk,
+    operators: Operators,
 ) -> APIRouter:
     """The routes of the service."""
     routes = APIRouter()
-    store = FileLogStore(settings.log_dir)
 
     @routes.post(
         "/tts",
@@ -144,19 +151,26 @@ def router(
 
     @routes.get(
         "/requests/{request_id}",
-        summary="The story of one request, for operators",
-        responses={403: {"model": ErrorBody}, 404: {"model": ErrorBody}, 422: ERRORS[422]},
+        summary="The story of one request (or of a client's own id), for operators",
+        responses={
+            401: {
+                "model": ErrorBody,
+                "description": "with INDEXTTS_OPERATIONS_PASSWORD: HTTP Basic",
+            },
+            403: {"model": ErrorBody, "description": "without one: not from this address"},
+            404: {"model": ErrorBody},
+            422: ERRORS[422],
+            429: {"model": ErrorBody, "description": "too many wrong passwords"},
+        },
     )
     async def request_story(request: Request, request_id: str) -> dict[str, Any]:
-        only_from(_host(request), settings.operations_allow, "INDEXTTS_OPERATIONS_ALLOW")
+        operators.check(_host(request), request.headers)
         try:
-            wanted = request_ids.parse(request_id)
-            lines = await asyncio.to_thread(store.lines_of, wanted)
+            return asdict(await desk.story(request_id))
         except request_ids.MalformedRequestId as error:
             raise errors.MalformedId(reason=error.en, reason_zh=error.zh) from None
-        except Missing as missing:
+        except (Missing, Unanswerable) as missing:
             raise errors.UnknownRequest(reason=missing.en, reason_zh=missing.zh) from None
-        return asdict(story.told(wanted, lines))
 
     return routes
 

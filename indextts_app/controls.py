@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from indextts_app import errors
 from indextts_app.engines.base import Control, Value
+from observability import logfmt
 
 
 def chosen(asked: Mapping[str, object], controls: Sequence[Control]) -> dict[str, Value]:
@@ -25,18 +26,12 @@ def chosen(asked: Mapping[str, object], controls: Sequence[Control]) -> dict[str
 
 def changed(values: Mapping[str, Value], controls: Sequence[Control]) -> str | None:
     """The values that are not at their default as logfmt, in the table's order; None for none."""
-    pairs = [
-        f"{control.name}={_plain(values[control.name])}"
+    found = {
+        control.name: values[control.name]
         for control in controls
         if values.get(control.name, control.default) != control.default
-    ]
-    return " ".join(pairs) or None
-
-
-def read_back(logfmt: str) -> dict[str, str]:
-    """The pairs that `changed` wrote, as text."""
-    pairs = (pair.partition("=") for pair in logfmt.split())
-    return {name: value for name, _, value in pairs}
+    }
+    return logfmt.line(found) or None
 
 
 def _fitting(control: Control, value: object) -> Value:
@@ -67,9 +62,3 @@ def _fitting(control: Control, value: object) -> Value:
         reason=f"it must be a {number} from {between[0]} to {between[1]}.",
         reason_zh=f"应为 {between[0]} 到 {between[1]} 之间的{number_zh}。",
     )
-
-
-def _plain(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

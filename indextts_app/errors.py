@@ -7,7 +7,8 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   ├── TooLarge             413  more bytes than may be sent
     │   ├── InvalidField         422  a field that does not fit
     │   │   ├── TextEmpty, TextTooLong, TextUnreadable, TextNotSpeakable, ScriptNotSpoken
-    │   │   ├── UnknownField, FieldNotOffered, SpeedOutOfRange, EmotionUnclear
+    │   │   ├── UnknownField, FieldNotOffered, FieldOfOtherVersion
+    │   │   ├── SpeedOutOfRange, EmotionUnclear
     │   │   ├── UnknownChoice    speaker, emotion or format that does not exist
     │   │   ├── UnknownPreset    a preset that does not exist
     │   │   ├── ReferenceRefused the recording is no audio, too short, not yours …
@@ -15,7 +16,9 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   │   └── NameTaken, LibraryFull, StillUsed, NotSupported
     │   ├── LoginNeeded          401  for operators who say who they are
     │   ├── Forbidden            403  for operators only
-    │   │   └── KeepingForbidden the same of whatever is kept
+    │   │   ├── KeepingForbidden the same of whatever is kept
+    │   │   ├── NameNotOwn       under a name that is not this machine's own
+    │   │   └── ForeignSite      another site's page asked for a change
     │   ├── TooManyAttempts      429  wrong passwords from one address
     │   ├── NotKept              404  no such speaker, preset or term
     │   ├── UnknownRequest       404  no such request_id
@@ -23,6 +26,7 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     │   ├── MalformedId          422  not a request_id at all
     │   ├── QueueFull            503  try again in a moment
     │   └── NotReady             503  no worker can take it, starting or shutting down
+    │       └── NotFit           the same until the operator has acted
     ├── DeadlineExceeded         504  took longer than it may
     ├── ClientGone               499  nobody waits for the answer any more
     ├── SynthesisFailed          503  the engine was asked and did not deliver
@@ -35,6 +39,7 @@ Messages say what to do, in English and Chinese, and never hold the user's text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -49,7 +54,7 @@ class ServiceError(Exception):
     code: ClassVar[str] = "service_error"
     http_status: ClassVar[int] = 500
     status: ClassVar[Status] = "failed"
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
     en: ClassVar[str] = "Something went wrong in the service. Try again."
     zh: ClassVar[str] = "服务内部出错，请重试。"
 
@@ -140,8 +145,15 @@ class UnknownField(InvalidField):
     """A field that does not exist; it is not repeated, because it would stand in the log."""
 
     code = "unknown_field"
-    en = "A field of the request is not known here. Known are: {known}."
-    zh = "请求中有未知字段，可用字段：{known}。"
+    en = "A field of the request is not known here.{meant} Known are: {known}."
+    zh = "请求中有未知字段。{meant_zh}可用字段：{known}。"
+
+    def __init__(self, *, known: str, meant: str | None = None) -> None:
+        super().__init__(
+            known=known,
+            meant=f" Did you mean '{meant}'?" if meant else "",
+            meant_zh=f"是否想写 '{meant}'？" if meant else "",
+        )
 
 
 class FieldNotOffered(InvalidField):
@@ -150,6 +162,13 @@ class FieldNotOffered(InvalidField):
     code = "field_not_offered"
     en = "The engine '{engine}' has no use for '{field}'. Leave it out. It takes: {known}."
     zh = "引擎“{engine}”不使用 '{field}'，请去掉。可用字段：{known}。"
+
+
+class FieldOfOtherVersion(FieldNotOffered):
+    """A control that another version of the engine in use has."""
+
+    en = "'{field}' is a control of {other}; version {version} is in use here. Leave it out."
+    zh = "'{field}' 是 {other} 的参数，当前使用的是 {version}，请去掉。"
 
 
 class EmotionUnclear(InvalidField):
@@ -270,8 +289,11 @@ class LoginNeeded(Rejected):
     code = "login_needed"
     http_status = 401
     challenge: ClassVar[str] = 'Basic realm="operations", charset="UTF-8"'
-    en = "This is for operators. Log in with INDEXTTS_OPERATIONS_USER and its password."
-    zh = "仅限运维人员，请用 INDEXTTS_OPERATIONS_USER 及其密码登录。"
+    en = (
+        "This is for operators. Log in with INDEXTTS_OPERATIONS_USER and its password, "
+        "in a browser at /operations."
+    )
+    zh = "仅限运维人员，请用 INDEXTTS_OPERATIONS_USER 及其密码登录（浏览器请先打开 /operations）。"
 
 
 class TooManyAttempts(Rejected):
@@ -279,6 +301,7 @@ class TooManyAttempts(Rejected):
 
     code = "too_many_attempts"
     http_status = 429
+    retry_after_seconds = 60
     en = "Too many wrong passwords came from your address. Try again in {minutes} minutes."
     zh = "来自你的地址的错误密码过多，请 {minutes} 分钟后再试。"
 
@@ -295,6 +318,31 @@ class KeepingForbidden(Forbidden):
         "保存的内容占用存储并提供给所有人（发音人还会成为指标标签），"
         "仅限从 {setting} 所列地址修改。"
     )
+
+
+class NameNotOwn(Forbidden):
+    """Under a name that anybody could have pointed at this machine, nobody is let in unasked."""
+
+    code = "name_not_own"
+    en = (
+        "Without a password operators are let in at localhost and at IP addresses only. "
+        "Set INDEXTTS_OPERATIONS_PASSWORD to use another name."
+    )
+    zh = (
+        "未设置密码时，运维人员只能用 localhost 或 IP 地址访问。"
+        "如需使用域名，请设置 INDEXTTS_OPERATIONS_PASSWORD。"
+    )
+
+
+class ForeignSite(Forbidden):
+    """Another site's page had a browser ask for a change, from its visitor's address."""
+
+    code = "foreign_site"
+    en = (
+        "Another site's page asked for this in your name, and nothing was changed. "
+        "Use this service's own page, or a client that is no browser."
+    )
+    zh = "该修改由其他网站的页面以你的名义发起，已拒绝。请使用本服务的页面，或非浏览器客户端。"
 
 
 class NotKept(Rejected):
@@ -343,12 +391,26 @@ class QueueFull(Rejected):
 
 
 class NotReady(Rejected):
-    """No worker can take the request now."""
+    """No worker can take the request now; `seconds` tells when one may."""
 
     code = "not_ready"
-    retry_after_seconds = 5
-    en = "The service cannot take requests now: {reason} Try again in a few seconds."
-    zh = "服务暂时无法接收请求：{reason} 请过几秒再试。"
+    en = "The service cannot take requests now: {reason} Try again in {seconds} seconds."
+    zh = "服务暂时无法接收请求：{reason_zh} 请过 {seconds} 秒再试。"
+
+    def __init__(self, *, reason: str, reason_zh: str, seconds: float = 5) -> None:
+        self.retry_after_seconds = max(math.ceil(seconds), 1)
+        super().__init__(reason=reason, reason_zh=reason_zh, seconds=self.retry_after_seconds)
+
+
+class NotFit(NotReady):
+    """Something is missing or damaged on this machine, which no waiting mends."""
+
+    en = "The service cannot take requests: {reason} The operator must see to it."
+    zh = "服务无法接收请求：{reason_zh} 请联系运维人员处理。"
+
+    def __init__(self, *, reason: str, reason_zh: str) -> None:
+        # It is tried again all the same, and may be mended without a restart.
+        super().__init__(reason=reason, reason_zh=reason_zh, seconds=30)
 
 
 class DeadlineExceeded(ServiceError):
@@ -357,8 +419,8 @@ class DeadlineExceeded(ServiceError):
     code = "deadline_exceeded"
     http_status = 504
     status = "timeout"
-    en = "No audio within {seconds:g} seconds, so it was stopped. Try again, or a shorter text."
-    zh = "{seconds:g} 秒内未能合成，已停止。请重试或缩短文本。"
+    en = "The audio was not complete within {seconds:g} s, so it was stopped. Send a shorter text."
+    zh = "{seconds:g} 秒内未能完成合成，已停止。请缩短文本。"
 
 
 class ClientGone(ServiceError):

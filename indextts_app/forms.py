@@ -67,7 +67,7 @@ async def sent(
         text_fields: fields of a form that stay text; the others are read as JSON where they can.
 
     Raises:
-        errors.ServiceError: it cannot be read.
+        errors.ServiceError: it cannot be read, or its recordings cannot be written.
     """
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -78,6 +78,9 @@ async def sent(
         raise errors.DeadlineExceeded(seconds=timeout_seconds) from None
     except ClientDisconnect:
         raise errors.ClientGone from None
+    except OSError as error:
+        # Both the form's parser and this module put recordings on the disk.
+        raise errors.StorageFailed(origin=type(error).__name__) from error
 
 
 async def body(request: Request) -> bytes:

@@ -21,9 +21,9 @@ class Hint:
 SENTENCES: Mapping[str, Translated] = MappingProxyType(
     {
         "unknown_tokens": Translated(
-            "The model does not know {value} of the characters or words and left them out. "
-            "Compare with what you hear, and write them another way.",
-            "模型不认识其中 {value} 处文字，未读出。请对照所听内容，换一种写法。",
+            "The model does not know {value} of the characters or words and may have skipped or "
+            "garbled them. Compare with what you hear, and write them another way.",
+            "模型不认识其中 {value} 处文字，可能漏读或读错。请对照所听内容，换一种写法。",
         ),
         "reference_truncated": Translated(
             "The recording is longer than 15 seconds; only its beginning was used. Cut it to the "

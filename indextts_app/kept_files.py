@@ -132,10 +132,11 @@ class Recordings:
                 if not self._in_use[sha256]:
                     del self._in_use[sha256]
                     if sha256 in self._unwanted:
-                        self._remove(sha256)
+                        self._remove_borrowed(sha256)
 
-    def keep_only(self, wanted: set[str]) -> None:
-        """Delete every recording that is not among these."""
+    def keep_only(self, wanted: set[str]) -> set[str]:
+        """Delete every recording that is not among these; the hashes of those not in use."""
+        removed = set()
         with self._lock:
             for path in self._folder.glob("*.wav"):
                 if path.stem in wanted:
@@ -144,6 +145,16 @@ class Recordings:
                     self._unwanted.add(path.stem)
                 else:
                     self._remove(path.stem)
+                    removed.add(path.stem)
+        return removed
+
+    def _remove_borrowed(self, sha256: str) -> None:
+        """A recording that stays is no fault of the request that used it; the next one tries."""
+        try:
+            self._remove(sha256)
+        except errors.KeepingFailed as error:
+            self._unwanted.add(sha256)
+            log.error("library.not_deleted", sha256=sha256, reason=str(error.details["reason"]))
 
     def _remove(self, sha256: str) -> None:
         self._unwanted.discard(sha256)

@@ -13,8 +13,10 @@ from any thread; what one of them has changed is on the disk when it returns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import structlog
 
@@ -34,8 +36,17 @@ log = structlog.get_logger("indextts_app.library")
 class Library:
     """The stores below one folder, and what concerns more than one of them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, forgotten: Callable[[str], None] = lambda _speaker_id: None
+    ) -> None:
+        """
+        Args:
+            settings: where it lies, and its limits.
+            forgotten: called with the id of each speaker that is removed.
+        """
         self._settings = settings
+        self._forgotten = forgotten
+        self._references = settings.output_dir / "references"
         self._lock = threading.RLock()
         folder = settings.speaker_dir
         self.recordings = Recordings(folder / "recordings")
@@ -51,11 +62,15 @@ class Library:
 
         Raises:
             errors.ReferenceRefused, errors.EmotionReferenceRefused: it cannot be used.
+            errors.StorageFailed: the copy cannot be written.
         """
+        return self._accepted(upload, name, self._references)
+
+    def _accepted(self, upload: Upload, name: str, folder: Path) -> Reference:
         try:
             return references.accept(
                 upload.path,
-                self._settings.output_dir / "references",
+                folder,
                 within=upload.folder,
                 max_bytes=int(self._settings.max_upload_mb * 1e6),
             )
@@ -82,9 +97,8 @@ class Library:
                 reason_zh="它不克隆音色，无法新建发音人。请使用引擎 indextts2。",
             )
         self.speakers.check_room(name)
-        reference = self.accept(upload)
-        with self._lock:
-            added = self.speakers.add(name, description, reference)
+        with self._to_be_kept({REFERENCE: upload}) as accepted, self._lock:
+            added = self.speakers.add(name, description, accepted[REFERENCE])
         log.info("library.changed", kind="speaker", id=added.id, change="added")
         return added
 
@@ -116,6 +130,7 @@ class Library:
                 )
             self.speakers.remove(speaker_id)
             self._tidy()
+        self._forgotten(speaker_id)
         log.info("library.changed", kind="speaker", id=speaker_id, change="removed")
 
     def add_preset(
@@ -142,8 +157,10 @@ class Library:
             )
         text = can.self_test_text
         validated({**fields, "text": text}, can, max_text_chars=len(text), recordings=uploads)
-        recordings = {field: self.accept(upload, field) for field, upload in uploads.items()}
-        with self._lock:
+        if fields.get("speaker") == REFERENCE:
+            # That is what its recording says already.
+            fields = {field: value for field, value in fields.items() if field != "speaker"}
+        with self._to_be_kept(uploads) as recordings, self._lock:
             # It may have gone while the recordings were read.
             speaker = fields.get("speaker")
             if can.reference == "voice" and isinstance(speaker, str):
@@ -181,5 +198,25 @@ class Library:
             reason_zh="其录音已不存在，请选择其他发音人或重新创建。",
         )
 
+    @contextmanager
+    def _to_be_kept(self, uploads: Mapping[str, Upload]) -> Iterator[dict[str, Reference]]:
+        """
+        Bounded copies for as long as the block: what is kept lies in one place only.
+
+        Otherwise the voice of a speaker would outlive it among the recordings of requests.
+        """
+        with ExitStack() as until:
+            try:
+                self._references.mkdir(parents=True, exist_ok=True)
+                folder = TemporaryDirectory(dir=self._references, ignore_cleanup_errors=True)
+                path = Path(until.enter_context(folder))
+            except OSError as error:
+                raise errors.StorageFailed(origin=type(error).__name__) from error
+            yield {name: self._accepted(upload, name, path) for name, upload in uploads.items()}
+
     def _tidy(self) -> None:
-        self.recordings.keep_only(self.speakers.hashes() | self.presets.hashes())
+        """Delete the recordings that nothing refers to, and what requests left of the same."""
+        unwanted = self.recordings.keep_only(self.speakers.hashes() | self.presets.hashes())
+        for sha256 in unwanted:
+            with suppress(OSError):
+                (self._references / f"{sha256}.wav").unlink(missing_ok=True)

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from indextts_app import errors, forms
-from indextts_app.door import only_from
 from indextts_app.engines.base import Capabilities, Control
 from indextts_app.error_body import ID_HEADER, ErrorBody
+from indextts_app.operators import COOKIE, Operators
 from indextts_app.presets import Preset
 from indextts_app.settings import Settings
 from indextts_app.speakers import StoredSpeaker
-from indextts_app.synthesis import RECORDINGS, AudioFormat, offered
+from indextts_app.synthesis import RECORDINGS, TEXT_FIELDS, AudioFormat, offered
 from indextts_app.synthesizer import Synthesizer
 from observability import request_id
 
@@ -28,15 +28,19 @@ NAMES = frozenset({"name", "description"})
 READING: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
 KEEPING: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "the request cannot be read"},
-    403: {"model": ErrorBody, "description": "not from INDEXTTS_OPERATIONS_ALLOW"},
+    401: {"model": ErrorBody, "description": "with INDEXTTS_OPERATIONS_PASSWORD: HTTP Basic"},
+    403: {"model": ErrorBody, "description": "not from this address, or from another site's page"},
     413: {"model": ErrorBody, "description": "more bytes than may be sent"},
     422: {"model": ErrorBody, "description": "a field does not fit; the message says what would"},
+    429: {"model": ErrorBody, "description": "too many wrong passwords"},
     503: {"model": ErrorBody, "description": "not now; the message says why"},
 }
 FORGETTING: dict[int | str, dict[str, Any]] = {
+    401: KEEPING[401],
     403: KEEPING[403],
     404: {"model": ErrorBody, "description": "there is none"},
     422: {"model": ErrorBody, "description": "something else needs it"},
+    429: KEEPING[429],
     503: KEEPING[503],
 }
 
@@ -47,16 +51,23 @@ _READINGS: dict[str, Any] = {"type": "object", "properties": {"zh": _TEXT, "en":
 _RANGE = ("lowest", "highest", "step")
 
 
-def router(synthesizer: Synthesizer, settings: Settings) -> APIRouter:
+def router(synthesizer: Synthesizer, settings: Settings, operators: Operators) -> APIRouter:
     """The routes; whoever may ask for speech may read, and only operators may change."""
     routes = APIRouter()
     library = synthesizer.library
 
     def check_operator(request: Request) -> None:
         host = request.client.host if request.client else None
-        only_from(
-            host, settings.operations_allow, "INDEXTTS_OPERATIONS_ALLOW", errors.KeepingForbidden
-        )
+        operators.check_change(host, request.headers, request.cookies.get(COOKIE))
+
+    def check_change(request: Request) -> None:
+        check_operator(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in ("application/json", "multipart/form-data"):
+            raise errors.MalformedRequest(
+                reason="its Content-Type is neither of both.",
+                reason_zh="Content-Type 不是这两者之一。",
+            )
 
     @asynccontextmanager
     async def sent(
@@ -87,7 +98,7 @@ def router(synthesizer: Synthesizer, settings: Settings) -> APIRouter:
         summary="Make a speaker from a recording",
     )
     async def add_speaker(request: Request) -> JSONResponse:
-        check_operator(request)
+        check_change(request)
         async with sent(request, (AUDIO,), NAMES) as (fields, uploads):
             _check_known(fields, (*NAMES, AUDIO))
             if AUDIO not in uploads:
@@ -133,7 +144,7 @@ def router(synthesizer: Synthesizer, settings: Settings) -> APIRouter:
         summary="Keep the fields of a request under a name",
     )
     async def add_preset(request: Request) -> JSONResponse:
-        check_operator(request)
+        check_change(request)
         async with sent(request, RECORDINGS, NAMES) as (asked, uploads):
             _check_known(asked, (*NAMES, "fields", *RECORDINGS))
             fields = asked.get("fields", {})
@@ -166,7 +177,7 @@ def router(synthesizer: Synthesizer, settings: Settings) -> APIRouter:
         return Response(status_code=204)
 
     def check_glossary(request: Request) -> None:
-        check_operator(request)
+        check_change(request)
         can = synthesizer.capabilities
         if not can.features.glossary:
             raise errors.NotSupported(
@@ -213,13 +224,18 @@ def router(synthesizer: Synthesizer, settings: Settings) -> APIRouter:
         "/segments",
         responses={status: KEEPING[status] for status in (400, 413, 422, 503)},
         openapi_extra=_json_body(
-            {"type": "object", "required": ["text"], "properties": {"text": _TEXT}}
+            {
+                "type": "object",
+                "description": "as of /tts",
+                "required": ["text"],
+                "properties": {"text": _TEXT},
+            }
         ),
-        summary="How a text will be cut into segments",
+        summary="How the text of a request will be cut into segments",
     )
     async def segments(request: Request) -> dict[str, Any]:
-        async with sent(request, RECORDINGS, frozenset({"text"})) as (asked, _):
-            found = await synthesizer.preview(asked)
+        async with sent(request, RECORDINGS, TEXT_FIELDS) as (asked, recordings):
+            found = await synthesizer.preview(asked, recordings)
         return {"segments": [asdict(segment) for segment in found]}
 
     return routes

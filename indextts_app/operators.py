@@ -95,7 +95,7 @@ class Operators:
         """
         if not self.log_in:
             only_from(host, self._allowed, "INDEXTTS_OPERATIONS_ALLOW", refusal)
-            self._check_own_name(headers.get("host", ""))
+            self._check_own_name(headers.get("host"))
             return
         if session is not None and self._is_open(session):
             return
@@ -137,12 +137,15 @@ class Operators:
         """End a session."""
         self._sessions.pop(_hidden(token), None)
 
-    def _check_own_name(self, sent_to: str) -> None:
+    def _check_own_name(self, sent_to: str | None) -> None:
         """
         Where the address alone lets in, take no name that somebody else could have pointed here.
 
         A page of another site whose name suddenly means this machine would be taken for this one's.
+        Browsers always say what name they ask.
         """
+        if sent_to is None:
+            return
         name = _name(sent_to).rstrip(".")
         if name in ("localhost", self._own_name) or name.endswith(".localhost"):
             return

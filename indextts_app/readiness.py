@@ -18,9 +18,6 @@ from observability.events import Event
 SUSPICIOUS = 3
 """So many bad outcomes in a row, and the engine has to prove itself."""
 
-TRIAL_SECONDS = 10.0
-"""A trial may take this long, and its result stands for as long."""
-
 ENGINE_OUTCOMES = ("success", "degraded", "failed", "timeout")
 
 
@@ -70,7 +67,8 @@ class Readiness:
         if len(self._outcomes) < SUSPICIOUS or "success" in self._outcomes:
             return Answer(ready=True, reason="the last outcomes were good.")
         async with self._trying:
-            if self._clock() - self._tried_at >= TRIAL_SECONDS:
+            # A trial's result stands for as long as a trial may take.
+            if self._clock() - self._tried_at >= self._pool.trial_seconds:
                 self._trial = await self._try()
                 self._tried_at = self._clock()
         return self._trial
@@ -80,7 +78,7 @@ class Readiness:
         if task is None:
             return Answer(ready=False, reason="the engine is still loading.")
         try:
-            async with asyncio.timeout(TRIAL_SECONDS):
+            async with asyncio.timeout(self._pool.trial_seconds):
                 delivery = await self._pool.run(task)
         except (errors.ServiceError, TimeoutError) as error:
             return Answer(ready=False, reason=f"the last requests and a trial failed: {error}")

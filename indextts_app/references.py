@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg
+import numpy as np
 
 from indextts_app import errors
 
@@ -30,6 +31,9 @@ MAX_SECONDS = 15.0
 MIN_SECONDS = 0.5
 LONGEST_SECONDS = 600.0
 """A longer recording is not cut but refused: its first seconds are hardly what was meant."""
+
+SILENT_DBFS = -60.0
+"""A recording whose peak is below has no voice on it, as `observability.audio_check` judges."""
 
 BEYOND_SECONDS = 0.1
 """So much more is decoded than is used, which tells whether there was more."""
@@ -76,22 +80,37 @@ def accept(upload: Path, folder: Path, *, within: Path, max_bytes: int) -> Refer
 
     Raises:
         errors.ReferenceRefused: not a recording that can be used; the message says why.
+        errors.StorageFailed: the copy cannot be written.
     """
     _check_file(upload, within, max_bytes)
-    digest = hashlib.sha256(upload.read_bytes()).hexdigest()
-    path = folder / f"{digest}.wav"
-    if path.exists():
-        path.touch()  # what is still asked for is not swept away
-    else:
+    try:
+        digest = hashlib.sha256(upload.read_bytes()).hexdigest()
+        path = folder / f"{digest}.wav"
+        if known := _known(path, digest):
+            return known
         samples = _decoded(upload.resolve())
         folder.mkdir(parents=True, exist_ok=True)
         write(path, samples)
-    return read(path, digest)
+        return read(path, digest)
+    except OSError as error:
+        raise errors.StorageFailed(origin=type(error).__name__) from error
+
+
+def _known(path: Path, sha256: str) -> Reference | None:
+    """A copy that was made before, None where there is none that can be read."""
+    try:
+        # What is still asked for is not swept away; unlike touch(), this makes no file.
+        os.utime(path)
+        return read(path, sha256)
+    except OSError:
+        return None
 
 
 def read(path: Path, sha256: str) -> Reference:
     """What is known of a copy that was made here; raises OSError where there is none."""
     size = path.stat().st_size - _WAV_HEAD.size
+    if size <= 0:
+        raise OSError("no recording is in it")
     with path.open("rb") as file:
         file.seek(-len(_CUT), os.SEEK_END)
         truncated = file.read() == _CUT
@@ -147,7 +166,7 @@ def _decoded(source: Path) -> bytes:
         .compile()
     )
     if not shutil.which("ffmpeg"):
-        raise errors.NotReady(reason="ffmpeg is not installed.")
+        raise _not_installed("ffmpeg")
     limits = ["prlimit", f"--as={DECODE_MEMORY_BYTES}", f"--cpu={DECODE_SECONDS}"]
     try:
         done = subprocess.run(
@@ -156,7 +175,7 @@ def _decoded(source: Path) -> bytes:
     except subprocess.TimeoutExpired:
         raise _unreadable() from None
     except OSError:
-        raise errors.NotReady(reason="prlimit is not installed.") from None
+        raise _not_installed("prlimit") from None
     _check_content(done.stderr.decode(errors="replace").partition("Stream mapping:")[0])
     if done.returncode != 0 or not done.stdout:
         raise _unreadable()
@@ -166,7 +185,20 @@ def _decoded(source: Path) -> bytes:
             f"it has {seconds:.2f} s of sound, at least {MIN_SECONDS} s are needed.",
             f"只有 {seconds:.2f} 秒声音，至少需要 {MIN_SECONDS} 秒。",
         )
+    _check_sound(done.stdout)
     return done.stdout
+
+
+def _check_sound(samples: bytes) -> None:
+    """Refuse what nobody is heard on: an engine would make some voice of its noise."""
+    heard = np.frombuffer(samples, "<i2")
+    peak = max(int(heard.max()), -int(heard.min()))
+    if peak < 32_768 * 10 ** (SILENT_DBFS / 20):
+        raise _refused(
+            f"it is silent: its loudest sample is below {SILENT_DBFS:g} dBFS. Check the "
+            "microphone and record again, or send another file.",
+            f"录音没有声音：最响处低于 {SILENT_DBFS:g} dBFS。请检查麦克风后重录，或换一个文件。",
+        )
 
 
 def _check_content(told: str) -> None:
@@ -192,6 +224,10 @@ def _unreadable() -> errors.ReferenceRefused:
         "it cannot be read as audio. Send WAV, FLAC, MP3, OGG or M4A.",
         "无法作为音频读取，请上传 WAV、FLAC、MP3、OGG 或 M4A。",
     )
+
+
+def _not_installed(program: str) -> errors.NotFit:
+    return errors.NotFit(reason=f"{program} is not installed.", reason_zh=f"未安装 {program}。")
 
 
 def _refused(reason: str, reason_zh: str) -> errors.ReferenceRefused:

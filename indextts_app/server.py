@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import signal
 import socket
 import sys
@@ -22,10 +23,12 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import Gauge
 from prometheus_client.process_collector import ProcessCollector
 
-from indextts_app import __version__, api, engines, errors, library_api, retention
+from indextts_app import __version__, api, engines, errors, library_api, retention, streaming
+from indextts_app.desk import Desk, Now
 from indextts_app.door import EdgeMiddleware, RequestIdMiddleware
 from indextts_app.engines.base import Capabilities
 from indextts_app.library import Library
+from indextts_app.operators import Operators
 from indextts_app.pages import gradio_environment
 from indextts_app.readiness import Readiness
 from indextts_app.settings import Settings, SettingsError
@@ -34,8 +37,9 @@ from indextts_app.workers.memory_ladder import Ladder
 from indextts_app.workers.pool import WorkerPool
 from indextts_app.workers.worker import EngineSpec
 from observability import drain, logs, recovery, set_sinks
+from observability.log_store.files import FileLogStore
 from observability.metrics import Metrics
-from observability.resources import GpuCollector, GpuSampler, WorkerCollector
+from observability.resources import GpuCollector, GpuSampler, WorkerCollector, memory_of
 from observability.text_facts import hash_key
 
 log = structlog.get_logger("indextts_app.server")
@@ -49,6 +53,9 @@ START_SECONDS = {"indextts2": 900.0}
 SETTLE_SECONDS = {"indextts2": 20.0}
 """How long a cancelled engine may take where it cannot stop at once: a vocoder is one call."""
 
+TRIAL_SECONDS = {"indextts2": 60.0}
+"""How long a short sentence may take: a CPU needs many times what a GPU does."""
+
 
 class Service:
     """Everything that lives as long as the process."""
@@ -56,7 +63,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics(error_types=errors.codes() | {"cancelled", "process_died"})
-        self.library = Library(settings)
+        self.library = Library(settings, forgotten=self.metrics.forget_speaker)
         options = _engine_options(settings)
         self.features = engines.features(settings.engine, options)
         self.pool = WorkerPool(
@@ -67,6 +74,7 @@ class Service:
                 start_seconds=settings.worker_start_seconds
                 or START_SECONDS.get(settings.engine, 120.0),
                 settle_seconds=SETTLE_SECONDS.get(settings.engine, 2.0),
+                trial_seconds=TRIAL_SECONDS.get(settings.engine, 10.0),
                 **({"python": settings.worker_python} if settings.worker_python else {}),
             ),
             size=settings.workers,
@@ -83,16 +91,16 @@ class Service:
             on_restart=lambda reason: self.metrics.worker_restarts.labels(reason).inc(),
         )
         key = settings.hash_key
-        self.synthesizer = Synthesizer(
-            self.pool,
-            settings,
-            key.get_secret_value().encode() if key else hash_key(settings.output_dir / ".hash_key"),
-            self.library,
+        self._hash_key = (
+            key.get_secret_value().encode() if key else hash_key(settings.output_dir / ".hash_key")
         )
+        self.synthesizer = Synthesizer(self.pool, settings, self._hash_key, self.library)
         self.readiness = Readiness(self.pool)
+        self.operators = Operators(settings)
+        self.desk = Desk(FileLogStore(settings.log_dir), settings, self._state)
         self._gpu = GpuSampler()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._let_go: Callable[[], None] = lambda: None
+        self._let_go: list[Callable[[], None]] = []
         self._register_gauges()
 
     def app(self) -> FastAPI:
@@ -101,15 +109,33 @@ class Service:
         # Gradio reads its environment when it is imported.
         gradio_environment.prepare(self.settings.output_dir)
         from indextts_app.pages import mount, synthesis_page
+        from indextts_app.pages.operations import place
 
-        page = synthesis_page.build(self.synthesizer, self.settings, self.features)
-        self._let_go = mount.mount(app, page, self.settings, self.features)
+        self._let_go = [
+            place.mount(
+                app,
+                self.settings,
+                desk=self.desk,
+                operators=self.operators,
+                synthesizer=self.synthesizer,
+                hash_key=self._hash_key,
+            ),
+            mount.mount(
+                app,
+                synthesis_page.build(
+                    self.synthesizer, self.settings, self.features, self.operators
+                ),
+                self.settings,
+                self.features,
+            ),
+        ]
         return app
 
     def let_go(self) -> None:
         """Close what only stays open until the client leaves; may be called by a signal."""
         if self._loop:
-            self._loop.call_soon_threadsafe(self._let_go)
+            for let_go in self._let_go:
+                self._loop.call_soon_threadsafe(let_go)
 
     def api_app(self) -> FastAPI:
         """The application without its page; its lifespan starts and ends the workers."""
@@ -121,8 +147,17 @@ class Service:
             version=__version__,
             lifespan=self._lifespan,
         )
-        app.include_router(api.router(self.synthesizer, settings, self.readiness, self.metrics))
-        app.include_router(library_api.router(self.synthesizer, settings))
+        app.include_router(
+            api.router(
+                self.synthesizer,
+                settings,
+                self.readiness,
+                self.metrics,
+                desk=self.desk,
+                operators=self.operators,
+            )
+        )
+        app.include_router(library_api.router(self.synthesizer, settings, self.operators))
         api.add_error_handlers(app)
         app.add_middleware(EdgeMiddleware, max_bytes=int(settings.max_upload_mb * 1e6))
         app.add_middleware(RequestIdMiddleware)
@@ -139,6 +174,7 @@ class Service:
         finally:
             given_up = await self.pool.stop(self.settings.shutdown_seconds)
             sweeper.cancel()
+            self.desk.close()
             self._gpu.stop()
             written = await asyncio.to_thread(drain, DRAIN_LOG_SECONDS)
             log.info("service.stopped", requests_given_up=given_up, events_written=written)
@@ -156,6 +192,23 @@ class Service:
 
     def _sample_voice(self) -> Path | None:
         return self.library.speakers.sample().path if self.features.reference == "voice" else None
+
+    def _state(self) -> Now:
+        can = self.pool.capabilities
+        return Now(
+            engine=self.settings.engine,
+            model_version=can.model_version if can else None,
+            in_flight=self.synthesizer.in_flight,
+            waiting=self.pool.waiting,
+            max_queue=self.settings.max_queue,
+            busy=self.pool.busy,
+            ready=self.pool.ready_workers,
+            unloaded=self.pool.unloaded_workers,
+            workers=self.settings.workers,
+            unavailable=self.pool.unavailable,
+            memory=memory_of(self.pool.pids()),
+            gpus=self._gpu.readings,
+        )
 
     def _tell_versions(self, can: Capabilities) -> None:
         self.metrics.build_info(
@@ -233,6 +286,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     host, port = listener.getsockname()[:2]
     log.info("service.started", engine=settings.engine, workers=settings.workers, port=port)
+    logging.getLogger("uvicorn.error").addFilter(streaming.is_no_cut)
     config = uvicorn.Config(
         service.app(),
         log_config=None,

@@ -14,6 +14,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "INDEXTTS_"
 ENV_FILE = ".env"
 
+TIMEOUT_SECONDS = {"indextts2": 300.0}
+"""The time for a request, where an engine needs more than a minute for a long text."""
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -77,7 +80,11 @@ class Settings(BaseSettings):
     max_upload_mb: float = Field(
         20, gt=0, le=200, description="largest request, recordings included"
     )
-    timeout_seconds: float = Field(60, gt=0, description="longest time from the door to the answer")
+    timeout_seconds: float = Field(
+        default_factory=lambda given: TIMEOUT_SECONDS.get(given.get("engine", ""), 60.0),
+        gt=0,
+        description="longest time from the door to the answer",
+    )
     worker_start_seconds: float | None = Field(
         None, gt=0, description="longest start of a worker; if not set, what the engine needs"
     )
@@ -103,14 +110,37 @@ class Settings(BaseSettings):
         0, ge=0, description="idle time after which a worker is unloaded (0 = never)"
     )
 
+    loki_url: str | None = Field(
+        None, pattern="^https?://", description="Loki to ask instead of the log files"
+    )
+    archive_bucket: str | None = Field(
+        None, description="bucket of an S3-compatible storage for archives; none if not set"
+    )
+    archive_endpoint: str | None = Field(
+        None, pattern="^https?://", description="address of that storage; AWS's own if not set"
+    )
+    archive_prefix: str = Field("", description="what the names of archives begin with there")
+    archive_region: str | None = Field(None, description="region of that storage")
+    archive_access_key: SecretStr | None = Field(
+        None, description="access key of that storage; the machine's own rights if not set"
+    )
+    archive_secret_key: SecretStr | None = Field(None, description="its secret key")
+    archive_addressing: Literal["auto", "virtual", "path"] = Field(
+        "auto", description="bucket in the host's name (virtual, as OSS wants it) or in the path"
+    )
+    archive_local_days: int = Field(
+        7, ge=1, description="days that lines stay here once the storage has them"
+    )
+    archive_keep_days: int = Field(90, ge=7, description="days that archives stay anywhere")
+
     metrics_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
         description="addresses or networks that may read /metrics, comma-separated",
     )
     operations_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")),
-        description="addresses or networks that may change what is kept and, while there is no "
-        "operations password, read /requests and /operations",
+        description="addresses or networks that, while there is no operations password, may change "
+        "what is kept and read /requests and /operations",
     )
     operations_user: str = Field(
         "operator", min_length=1, max_length=64, description="name to log in to /operations with"
@@ -119,8 +149,8 @@ class Settings(BaseSettings):
         None,
         min_length=8,
         max_length=256,
-        description="password of /operations and /requests; with one, whoever knows it may read "
-        "them from any address, and nobody else",
+        description="password of /operations, /requests and whatever is kept; with one, whoever "
+        "knows it may read and change them from any address, and nobody else",
     )
 
     gpu_hour_price: float | None = Field(

@@ -164,8 +164,10 @@ ADVICE = {
     ),
     "deadline_exceeded": Translated(
         "Look at the times above: most of it in one stage points to the engine (error_stage names "
-        "it), most of it in the queue to too few workers.",
-        "请看上面的耗时：多在某一阶段则问题在引擎（见 error_stage），多在排队则进程不足。",
+        "it), most of it in the queue to too few workers. Where texts of that length take longer "
+        "here, raise INDEXTTS_TIMEOUT_SECONDS.",
+        "请看上面的耗时：多在某一阶段则问题在引擎（见 error_stage），多在排队则进程不足。"
+        "若本机合成这样长的文本本就需要更久，请调大 INDEXTTS_TIMEOUT_SECONDS。",
     ),
     "client_gone": Translated("Nothing to do.", "无需处理。"),
     "cancelled": Translated(

@@ -24,8 +24,10 @@ worker; one that takes nothing for `STALL_SECONDS` is given up, and `MAX_LIVE` b
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,6 +49,11 @@ MAX_LIVE = 64
 
 KEEP_SECONDS = 30.0
 """So long after its end an audio can still be listened to: its player may just be connecting."""
+
+_UNCOMPLETED = "ASGI callable returned without completing response."
+
+_is_cut: ContextVar[bool] = ContextVar("is_cut", default=False)
+"""Whether the answer to the request of this context was cut on purpose."""
 
 
 class BrokenOff(Exception):
@@ -221,6 +228,8 @@ class StreamedAudio(StreamingResponse):
             await self._unheard()
         if whole:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            _is_cut.set(True)
 
     async def _send(self, send: Send) -> bool:
         """Whether all of it was sent."""
@@ -233,6 +242,17 @@ class StreamedAudio(StreamingResponse):
         except (BrokenOff, TimeoutError):
             return False
         return True
+
+
+def is_no_cut(record: logging.LogRecord) -> bool:
+    """
+    A filter for the server's log: False for its complaint about an answer cut on purpose.
+
+    A server closes the connection of an application that returns before its answer is complete,
+    which is the only way to cut one, and takes it for a fault. Of any other answer it is one, and
+    stays in the log.
+    """
+    return not (_is_cut.get() and record.getMessage() == _UNCOMPLETED)
 
 
 def is_asked(asked: Mapping[str, object] | errors.ServiceError) -> bool:

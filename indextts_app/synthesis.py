@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from observability.observe import Times
 
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
 MAX_SEED = 2**32 - 1
+
+MAX_NAME_CHARS = 60
+"""So much of an unknown field's name is compared with those that are known."""
 
 DEFAULT_EMOTION = emotions.DEFAULT
 
@@ -128,6 +132,8 @@ class SynthesisResult:
     seed: int | None = None
     """Where the engine has one: with it and the same request, the same audio comes out again."""
     hints: tuple[Hint, ...] = ()
+    glossary_hash: str | None = None
+    """Of the terms that were read as the glossary says; None where the text has none."""
 
 
 def offered(can: Capabilities) -> tuple[str, ...]:
@@ -158,7 +164,12 @@ def validated(
     names = {control.name for control in table}
     try:
         form = SynthesisForm.model_validate(
-            {name: value for name, value in fields.items() if name not in names}
+            {
+                name: value
+                for name, value in fields.items()
+                # What is null is absent, whatever the field.
+                if name not in names and not (value is None and name in SynthesisForm.model_fields)
+            }
         )
     except ValidationError as error:
         raise _field_error(error, can) from None
@@ -279,13 +290,9 @@ _EXPECTED = {
 def _field_error(error: ValidationError, can: Capabilities) -> errors.InvalidField:
     """Ours for pydantic's: the name of the field and what would fit, never what was sent."""
     first = error.errors(include_input=False, include_url=False)[0]
-    if first["type"] == "extra_forbidden":
-        files = _files(can)
-        known = ", ".join((*_form_fields(can), *(item.name for item in can.features.controls)))
-        return errors.UnknownField(
-            known=f"{known}, {' and '.join(files)} (a file, in a form)" if files else known
-        )
     name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return _unknown(name, can)
     if name == "speed":
         return errors.SpeedOutOfRange(lowest=MIN_SPEED, highest=MAX_SPEED)
     if first["type"] == "missing":
@@ -296,6 +303,20 @@ def _field_error(error: ValidationError, can: Capabilities) -> errors.InvalidFie
         name, ("it must be text. Send a string.", "应为文本，请发送字符串。")
     )
     return errors.InvalidField(field=name, reason=reason, reason_zh=reason_zh)
+
+
+def _unknown(name: str, can: Capabilities) -> errors.InvalidField:
+    """For a name that may be anything: only names that are known are said, and logged."""
+    if other := can.features.elsewhere.get(name):
+        return errors.FieldOfOtherVersion(field=name, other=other, version=can.model_version)
+    files = _files(can)
+    takes = (*_form_fields(can), *(item.name for item in can.features.controls))
+    meant = difflib.get_close_matches(name[:MAX_NAME_CHARS], (*takes, *files), n=1)
+    known = ", ".join(takes)
+    return errors.UnknownField(
+        known=f"{known}, {' and '.join(files)} (a file, in a form)" if files else known,
+        meant=meant[0] if meant else None,
+    )
 
 
 def _check_readable(text: str) -> None:

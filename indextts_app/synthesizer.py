@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from observability.audio_check import SignalReport, check_signal
 from observability.audio_probe import judge_file, probe
 from observability.events import Scalar
 from observability.observe import Known, Observation, current, observe, record, stage
-from observability.text_facts import facts_of
+from observability.text_facts import facts_of, keyed_hash
 
 log = structlog.get_logger("indextts_app.synthesizer")
 
@@ -91,7 +92,7 @@ class Synthesizer:
         """
         can = self.pool.capabilities
         if can is None:
-            raise errors.NotReady(reason=self.pool.unavailable or "the engine is still loading.")
+            raise self.pool.not_ready()
         if can.reference != "voice":
             return can
         return replace(can, speakers=(*can.speakers, *self.library.speakers.offered()))
@@ -123,9 +124,12 @@ class Synthesizer:
             errors.ServiceError: why there is no audio.
         """
         self._in_flight += 1
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                return await self._synthesize(asked, recordings, watcher, live, needs_file)
+            async with asyncio.timeout_at(deadline):
+                return await self._synthesize(
+                    asked, recordings, watcher, live, needs_file, deadline
+                )
         except TimeoutError:
             raise errors.DeadlineExceeded(seconds=self._settings.timeout_seconds) from None
         finally:
@@ -138,6 +142,7 @@ class Synthesizer:
         watcher: Watcher | None,
         live: Live | None,
         needs_file: bool,
+        deadline: float,
     ) -> SynthesisResult:
         observation = current()
         assert observation is not None  # noqa: S101  # only called by the observed method
@@ -166,9 +171,12 @@ class Synthesizer:
             references = await self._references(request, recordings, kept, borrowed)
             observation.started()
             task = self._task(observation.request_id, request, references, can)
+            glossary_hash = self._glossary_hash(task)
+            record(glossary_hash=glossary_hash)
             follower = _Follower(observation, watcher, live)
             try:
-                delivery = await self.pool.run(task, follower)
+                patience = deadline - asyncio.get_running_loop().time()
+                delivery = await self.pool.run(task, follower, patience_seconds=patience)
             finally:
                 follower.done()
         observation.current_stage = None
@@ -177,14 +185,21 @@ class Synthesizer:
         if watcher:
             watcher.stage("post")
         verdict = "wrong_format" if delivery.sample_rate != can.sample_rate else None
-        result = await self._deliver(observation, request, delivery, verdict, needs_file)
+        limited = bool(follower.notes.get("length_limited"))
+        result = await self._deliver(observation, request, delivery, verdict, limited, needs_file)
         truncated = any(references[name].truncated for name in (*recordings, *kept))
         hints = hints_of({**follower.notes, "reference_truncated": truncated})
-        return replace(result, hints=hints)
+        return replace(result, hints=hints, glossary_hash=glossary_hash)
 
-    async def preview(self, asked: Mapping[str, object]) -> tuple[Segment, ...]:
+    async def preview(
+        self, asked: Mapping[str, object], recordings: Collection[str] = ()
+    ) -> tuple[Segment, ...]:
         """
-        The segments that a text will be cut into, by the text and the controls of a request.
+        The segments that the text of a request will be cut into.
+
+        Args:
+            asked: as for `synthesize`.
+            recordings: the names of those that came with it; their content does not matter here.
 
         Raises:
             errors.NotSupported: the engine in use shows none.
@@ -197,11 +212,12 @@ class Synthesizer:
                 reason="it cuts no text into segments that could be shown.",
                 reason_zh="它不会把文本切成可预览的分段。",
             )
-        wanted = {"text", *(control.name for control in can.features.controls)}
+        asked, kept = self._with_preset(asked, recordings)
         request = validated(
-            {name: value for name, value in asked.items() if name in wanted},
+            asked,
             can,
             max_text_chars=self._settings.max_text_chars,
+            recordings={*recordings, *kept},
         )
         return await self.pool.preview(self._task("preview", request, {}, can))
 
@@ -232,8 +248,14 @@ class Synthesizer:
             glossary=self.library.glossary.of(request.text) if reads_terms else {},
         )
 
+    def _glossary_hash(self, task: Task) -> str | None:
+        """What tells whether the same text would still be read alike; None without a term."""
+        if not task.glossary:
+            return None
+        return keyed_hash(json.dumps(task.glossary, sort_keys=True, default=dict), self._hash_key)
+
     def _with_preset(
-        self, asked: Mapping[str, object], recordings: Mapping[str, Upload]
+        self, asked: Mapping[str, object], recordings: Collection[str]
     ) -> tuple[Mapping[str, object], dict[str, str]]:
         """The fields with those of the preset that they name, and its recordings' hashes."""
         name = asked.get("preset")
@@ -303,12 +325,13 @@ class Synthesizer:
         request: SynthesisRequest,
         delivery: Delivery,
         verdict: str | None,
+        limited: bool,
         needs_file: bool,
     ) -> SynthesisResult:
         request_id, rate = observation.request_id, delivery.sample_rate
         path = self._settings.output_dir / f"{request_id}.{request.format.value}"
         with observation.stage("post"):
-            data, signal = await asyncio.to_thread(_checked, request, delivery, request_id)
+            data, signal = await asyncio.to_thread(_checked, request, delivery, request_id, limited)
             storing = await self._store(data, path, needs_file)
         verdict = verdict or signal.audio_verdict
         record(
@@ -457,11 +480,15 @@ class _Wanted:
 
 
 def _checked(
-    request: SynthesisRequest, delivery: Delivery, request_id: str
+    request: SynthesisRequest, delivery: Delivery, request_id: str, limited: bool
 ) -> tuple[bytes, SignalReport]:
     longer = float(request.controls.get("duration_factor", 1.0))
     signal = check_signal(
-        delivery.samples, delivery.sample_rate, text=request.text, speed=request.speed / longer
+        delivery.samples,
+        delivery.sample_rate,
+        text=request.text,
+        speed=request.speed / longer,
+        length_limited=limited,
     )
     return audio.encoded(delivery.samples, delivery.sample_rate, request.format, request_id), signal
 

@@ -12,25 +12,28 @@ fails, the loss is counted and the synthesis is not touched.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import inspect
 import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import count
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 
 import numpy as np
 import psutil
 import structlog
 from prometheus_client import start_http_server
 
-from observability import indextts_call, logs, losses, recovery
+from observability import indextts_call, indextts_probe, logs, losses, recovery
 from observability.day_file import DayFile
 from observability.indextts_call import Asked, Audio, Known, Samples
 from observability.indextts_probe import Measured, Probe
@@ -44,6 +47,8 @@ EVENT: Final = "synthesis"
 ENGINE: Final = "indextts2"
 STATIC: Final = {"service": "indextts-attached"}
 HASH_KEY_FILE: Final = ".hash_key"
+LOCK_FILE: Final = ".lock"
+"""The service's own name for it, so that it is kept out of as well."""
 DRAIN_SECONDS: Final = 5.0
 MEGABYTE: Final = 1e6
 
@@ -54,6 +59,8 @@ class _Process:
 
     metrics: Metrics | None = None
     port: int | None = None
+    lock: TextIO | None = None
+    """Open for as long as the process may write to its folder."""
 
 
 _process = _Process()
@@ -93,8 +100,9 @@ def attach(
 
     Args:
         tts: an instance of `IndexTTS2`, of `indextts.infer_v2` or `indextts.infer_v2_5`.
-        log_dir: folder of the JSON lines; made if missing, one process a folder. The key that
-            texts are hashed with is kept there as well.
+        log_dir: folder of the JSON lines; made if missing, with the key that texts are hashed
+            with. Where another process writes there, this one warns and takes the folder `2` in
+            it, or `3` …, by the same key.
         stdout: whether the lines go to stdout as well.
         keep_days: files of older days are deleted, at least 7 are kept.
         metrics_port: where Prometheus may scrape.
@@ -106,14 +114,14 @@ def attach(
         The metrics: `metrics.text()`, or its `registry` for a server of your own.
 
     Raises:
-        TypeError: the object is no IndexTTS2.
+        TypeError: the object is no IndexTTS2, or lacks a part; nothing of it was changed.
         OSError: the folder cannot be written, or the port is taken.
     """
     with _lock:
         observed_by: Metrics | None = getattr(getattr(tts, "infer", None), "observed_by", None)
         if observed_by is not None:
             return observed_by
-        probe = Probe(tts, clock=clock)
+        indextts_probe.check(tts)
         folder = Path(log_dir)
         folder.mkdir(parents=True, exist_ok=True)
         key = hash_key(folder / HASH_KEY_FILE)
@@ -122,12 +130,14 @@ def attach(
         )
         if metrics_port is not None and _process.port is None:
             _serve(own, metrics_port, metrics_host)
+        probe = Probe(tts, clock=clock)
         tts.infer = _observed(tts, probe, own, functools.partial(_Request, tts, key, clock))
         return own
 
 
 def _log_to(folder: Path, *, stdout: bool, keep_days: int) -> Metrics:
     """As `observability.setup` does it, but for this library's loggers only."""
+    folder, _process.lock = _own(folder)
     sinks: dict[str, logs.LineSink] = {"file": DayFile(folder, keep_days=keep_days)}
     if stdout:
         sinks["stdout"] = logs.StdoutLines(os.dup(1))
@@ -147,6 +157,35 @@ def _log_to(folder: Path, *, stdout: bool, keep_days: int) -> Metrics:
     atexit.register(handler.close)
     atexit.register(drain, DRAIN_SECONDS)
     return metrics
+
+
+def _own(folder: Path) -> tuple[Path, TextIO]:
+    """
+    This folder, or the first free one in it, and the lock that keeps others out.
+
+    Two processes in one folder would settle each other's requests as lost.
+    """
+    for number in count(1):
+        own = folder / str(number) if number > 1 else folder
+        own.mkdir(exist_ok=True)
+        lock = (own / LOCK_FILE).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        except OSError:
+            lock.close()
+            raise
+        if own != folder:
+            warnings.warn(
+                f"Another process writes its log to {folder}; this one writes to {own}. Give each "
+                f"attach its own log_dir. 另一进程正在使用 {folder}，本进程改用 {own}；"
+                "请为每个进程指定各自的 log_dir。",
+                stacklevel=4,
+            )
+        return own, lock
+    raise AssertionError  # counting has no end
 
 
 def _serve(metrics: Metrics, port: int, host: str) -> None:
@@ -296,7 +335,8 @@ class _Request:
 
     def _judge(self, audio: Audio | None) -> None:
         if audio is not None:
-            self._record(indextts_call.audio_fields, audio, self._asked)
+            limited = bool(self.measured.length_limited)
+            self._record(indextts_call.audio_fields, audio, self._asked, limited)
 
     def _finish(self, error: BaseException | None) -> None:
         _quietly(self._write_finished, error)

@@ -81,6 +81,7 @@ def check_signal(
     *,
     text: str = "",
     speed: float = 1.0,
+    length_limited: bool = False,
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
 ) -> SignalReport:
     """
@@ -88,14 +89,16 @@ def check_signal(
 
     silent: no samples, RMS below -60 dBFS, or 95 % of the 10 ms frames below -50 dBFS. clipped:
     more than 0.1 % of the samples stand in runs of three or more at full scale. truncated: shorter
-    than the text can be spoken at this speed; without a text nothing is. The `longest_silence` may
-    lie at either end. Ten seconds take about 0.1 ms, and 0.5 ms where much of it is clipped.
+    than the text can be spoken at this speed, which nothing is without a text, or `length_limited`.
+    The `longest_silence` may lie at either end. Ten seconds take about 0.1 ms, and 0.5 ms where
+    much of it is clipped.
 
     Args:
         samples: one channel, shape (n,), int16.
         sample_rate: samples per second.
         text: what was to be spoken.
         speed: 1.0 is the engine's own, 2.0 twice as fast.
+        length_limited: the engine says that it stopped before the end of the text.
 
     Raises:
         ValueError: samples of another shape or type, or a rate or speed that is not positive.
@@ -123,7 +126,7 @@ def check_signal(
         verdict = "silent"
     elif clipped_ratio > thresholds.clipped_ratio:
         verdict = "clipped"
-    elif seconds < shortest_plausible_seconds(text, speed, thresholds=thresholds):
+    elif length_limited or seconds < shortest_plausible_seconds(text, speed, thresholds=thresholds):
         verdict = "truncated"
     return SignalReport(
         audio_verdict=verdict,
@@ -136,6 +139,12 @@ def check_signal(
     )
 
 
+_ANNOTATED: Final = re.compile(r"<([^|>\n]+)\|[^>\n]+>")
+_PINYIN: Final = re.compile(
+    r"([\u4e00-\u9fff]|(?<![A-Za-z]))"
+    r"(?:[zcs]h|[bpmfdtnlgkhjqxzcsryw])?[aeiouüv]{1,3}(?:ng|n|r)?[1-5](?![0-9])",
+    re.IGNORECASE,
+)
 _REPEATED: Final = re.compile(r"(.)\1+", re.DOTALL)
 _HAN: Final = re.compile("[\u4e00-\u9fff]")
 _WORD: Final = re.compile("[A-Za-z0-9]+")
@@ -150,15 +159,18 @@ def shortest_plausible_seconds(
 
     A Chinese character is one syllable, four Latin letters or digits are one; everything else may
     be silent, and so may repetitions of a character or word, which engines run together (1000000 is
-    一百万, and espeak says aaaaaa as one). At 12 syllables a second, times the speed; espeak at up
-    to 410 words a minute takes at least 1.5 times as long over prose, numbers and symbols.
+    一百万, and espeak says aaaaaa as one). A written pronunciation counts as little as it may take:
+    <行|HANG2> and 行HANG2 are one syllable, and so is HANG2 in place of a character. At 12
+    syllables a second, times the speed; espeak at up to 410 words a minute takes at least 1.5 times
+    as long over prose, numbers and symbols.
 
     Raises:
         ValueError: the speed is not positive.
     """
     if not speed > 0:
         raise ValueError(f"speed must be positive, not {speed}")
-    spoken = _REPEATED.sub(r"\1", text)
+    read = _PINYIN.sub(lambda found: found[1] or "字", _ANNOTATED.sub(r"\1", text))
+    spoken = _REPEATED.sub(r"\1", read)
     letters = sum(len(word) for word, _ in groupby(_WORD.findall(spoken)))
     syllables = len(_HAN.findall(spoken)) + letters / _LETTERS_PER_SYLLABLE
     return syllables / (thresholds.syllables_per_second * speed)

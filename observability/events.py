@@ -75,7 +75,9 @@ class Event:
     client_request_id: str | None = _field(
         "identity", "the client's own X-Request-ID", "客户端自带的 X-Request-ID"
     )
-    source: str | None = _field("identity", "page, api, canary or replay", "来源：页面、接口、巡检或重放")
+    source: str | None = _field(
+        "identity", "page, api, canary or replay", "来源：页面、接口、巡检或重放"
+    )
     user: str | None = _field(
         "identity",
         "name of the API key or account, where one is used",
@@ -112,6 +114,12 @@ class Event:
         "asked",
         "the engine's own controls where not at their default, as logfmt",
         "非默认的引擎参数",
+    )
+    glossary_hash: str | None = _field(
+        "asked",
+        "keyed hash of the glossary's terms in the text and their readings",
+        "文本所含术语及其读法的带密钥哈希",
+        trusted=True,
     )
     preset: str | None = _field("asked", "saved preset that the request began with", "所用预设")
     speed: float | None = _field("asked", "pace, 1.0 = the speaker's own", "语速倍率")
@@ -180,7 +188,9 @@ class Event:
     segments: int | None = _field("came_out", "pieces that the text was cut into", "分段数")
     text_tokens: int | None = _field("came_out", "tokens of the text", "文本 Token 数")
     unknown_tokens: int | None = _field(
-        "came_out", "tokens that the model does not know and leaves out", "模型不认识的 Token 数"
+        "came_out",
+        "tokens that the model does not know; they may be skipped or garbled",
+        "模型不认识、可能漏读或读错的 Token 数",
     )
     acoustic_tokens: int | None = _field("came_out", "acoustic tokens made", "声学 Token 数")
     length_limited: bool | None = _field(

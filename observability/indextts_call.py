@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from observability import logfmt
 from observability.audio_check import check_signal
 from observability.events import Scalar
 from observability.text_facts import facts_of
@@ -41,7 +42,6 @@ FORMATS: Final = frozenset({"wav", "flac", "mp3", "ogg", "opus"})
 MAX_REFERENCE_BYTES: Final = 256 * 1024 * 1024
 
 _LANGUAGE: Final = re.compile(r"[a-z]{2,8}")
-_ANNOTATED: Final = re.compile(r"<([^|>\n]+)\|[^>\n]+>")
 _NO_CONTROLS: Final = frozenset({"emo_alpha", "use_emo_text", "stream_return", "verbose"})
 """Told by fields of their own, or of no effect on the audio."""
 
@@ -140,18 +140,18 @@ def other_fields(asked: Asked) -> Known:
     language = str(asked.get("lang", "")).lower()
     path = _path(asked.get("output_path"))
     container = path.suffix.lower().removeprefix(".") if path else ""
-    controls = " ".join(
-        f"{name}={_plain(value)}"
+    controls = {
+        name: value
         for name, value in asked.items()
         if name not in _NO_CONTROLS
         and isinstance(value, bool | int | float)
         and value != GENERATION_DEFAULTS.get(name)
-    )
+    }
     return {
         "language": language if _LANGUAGE.fullmatch(language) else None,
         "format": container if container in FORMATS else None,
         "streamed": True if asked.get("stream_return") else None,
-        "controls": controls or None,
+        "controls": logfmt.line(controls) or None,
     }
 
 
@@ -179,15 +179,16 @@ def piece_of(streamed: Any) -> Samples | None:  # noqa: ANN401
     return samples
 
 
-def audio_fields(audio: Audio, asked: Asked) -> Known:
-    """What the samples are, and the verdict on them."""
+def audio_fields(audio: Audio, asked: Asked, length_limited: bool) -> Known:
+    """What the samples are, and the verdict on them; `length_limited` as the model says."""
     factor = asked.get("duration_factor", 1.0)
     whole = audio.samples.size >= int(audio.seconds * audio.sample_rate)
     signal = check_signal(
         audio.samples,
         audio.sample_rate,
-        text=_ANNOTATED.sub(r"\1", text_of(asked)) if whole else "",
+        text=text_of(asked) if whole else "",
         speed=1 / factor if _is_number(factor) and factor > 0 else 1.0,
+        length_limited=length_limited,
     )
     return {
         "audio_seconds": round(audio.seconds, 3),
@@ -259,9 +260,3 @@ def _same(value: object, default: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _plain(value: bool | float) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.6g}"

@@ -26,6 +26,19 @@ from typing import Any, NamedTuple
 from observability import losses
 
 _SEGMENT = re.compile(r"(\d+)/(\d+)")
+_NEEDED = (
+    "infer",
+    "infer_generator",
+    "gr_progress",
+    "_set_gr_progress",
+    "stop_mel_token",
+    "tokenizer",
+    "gpt.inference_speech",
+    "semantic_codec",
+    "s2mel.models.cfm.inference",
+    "bigvgan.forward",
+)
+"""What both versions have and no measurement can do without; `models` is a mapping."""
 _TEXT_ARGUMENT = 1
 """Of `inference_speech`: the tokens of the segment, shape (1, n), in both versions."""
 _RATE_ARGUMENT = 3
@@ -171,6 +184,33 @@ def _nothing(*_: object) -> None:
     """What is called where nobody listens."""
 
 
+def check(tts: Any) -> None:  # noqa: ANN401
+    """
+    Return if the calls of this object can be measured.
+
+    Raises:
+        TypeError: it is no IndexTTS2, or lacks what is measured by; names all of it.
+    """
+    lacks = ", ".join(path for path in _NEEDED if not _has(tts, path))
+    if lacks:
+        name = type(tts).__name__
+        raise TypeError(
+            f"{name} is no IndexTTS2 of indextts.infer_v2 or infer_v2_5, it lacks {lacks}; make "
+            f"one of those. {name} 缺少 {lacks}，不是 indextts.infer_v2 或 infer_v2_5 的 "
+            "IndexTTS2，请换用。"
+        )
+
+
+def _has(owner: Any, path: str) -> bool:  # noqa: ANN401
+    for name in path.split("."):
+        try:
+            # A mapping of modules has methods as well, but none of these names.
+            owner = getattr(owner, name) if hasattr(owner, name) else owner[name]
+        except (LookupError, TypeError):
+            return False
+    return True
+
+
 class Probe:
     """
     Measures the calls of one IndexTTS2 instance; installed once, it costs nothing between them.
@@ -186,7 +226,7 @@ class Probe:
             its like for another accelerator, and nothing on a CPU.
 
     Raises:
-        TypeError: the object has no marks to measure by.
+        TypeError: see `check`; the object is as it was.
     """
 
     def __init__(
@@ -196,12 +236,7 @@ class Probe:
         clock: Callable[[], float] = time.perf_counter,
         synchronize: Callable[[], None] | None = None,
     ) -> None:
-        if not (callable(getattr(tts, "infer_generator", None)) and hasattr(tts, "gr_progress")):
-            raise TypeError(
-                f"{type(tts).__name__} is no IndexTTS2 of indextts.infer_v2 or infer_v2_5; "
-                "make one of those. "
-                f"{type(tts).__name__} 不是 indextts.infer_v2 或 infer_v2_5 的 IndexTTS2，请换用。"
-            )
+        check(tts)
         self._tts = tts
         self._clock = clock
         self._synchronize = synchronize or _synchronizer(str(getattr(tts, "device", "cpu")))

@@ -2,7 +2,8 @@
 Every request metric, fed by the finished event and by nothing else, so that log and metrics agree.
 
 Label values come from closed sets only (the event holds a speaker or an emotion only once it was
-validated), so that no client can add a series.
+validated), so that no client can add a series. Speakers come and go, and their series with them:
+what was counted for one that was deleted is in the log.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, disable_created_metrics
 from prometheus_client.exposition import generate_latest
 
-from observability.events import Event
+from observability.events import HINTS, Event
 from observability.resources import LossCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -116,6 +117,24 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        self._hints = Counter(
+            "indextts_hints",
+            "Delivered audios that could have been better, by what the user was told.",
+            ("engine", "hint"),
+            registry=registry,
+        )
+        self._cache = Counter(
+            "indextts_speaker_cache",
+            "Recordings that an engine needed encoded, by whose they were and whether they were.",
+            ("engine", "recording", "result"),
+            registry=registry,
+        )
+        self._evictions = Counter(
+            "indextts_speaker_cache_evictions",
+            "Encoded recordings that were forgotten to make room for others.",
+            ("engine",),
+            registry=registry,
+        )
         self.worker_restarts = Counter(
             "indextts_worker_restarts",
             "Workers that were replaced, by reason.",
@@ -148,6 +167,7 @@ class Metrics:
             self._stage.labels(engine, stage).observe(spent_ms / 1000)
         if event.first_audio_ms is not None:
             self._first_audio.labels(engine).observe(event.first_audio_ms / 1000)
+        self._cached(event, engine)
         if event.probe_ok is not None or event.probe_error:
             self._probes.labels("ok" if event.probe_ok else event.probe_error or NONE).inc()
         if event.audio_verdict:
@@ -161,6 +181,25 @@ class Metrics:
         self._audio_seconds.labels(engine, speaker).inc(event.audio_seconds or 0)
         self._characters.labels(engine, speaker).inc(event.text_len or 0)
         self._audio_bytes.labels(engine, event.format or NONE).inc(event.audio_bytes or 0)
+
+        for hint in HINTS:
+            if getattr(event, hint):
+                self._hints.labels(engine, hint).inc()
+
+    def _cached(self, event: Event, engine: str) -> None:
+        for recording, hit in (
+            ("speaker", event.speaker_cache_hit),
+            ("emotion", event.emotion_cache_hit),
+        ):
+            if hit is not None:
+                self._cache.labels(engine, recording, "hit" if hit else "miss").inc()
+        if event.speaker_cache_evictions:
+            self._evictions.labels(engine).inc(event.speaker_cache_evictions)
+
+    def forget_speaker(self, speaker: str) -> None:
+        """Drop every series of a speaker that was deleted; one that is still counted comes back."""
+        for metric in (self._requests, self._audio_seconds, self._characters):
+            metric.remove_by_labels({"speaker": speaker})
 
     def build_info(self, **versions: str) -> None:
         """Say what is running: version, engine, engine_version, model_version."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -134,6 +135,15 @@ class GpuCollector(Collector):
                 yield gauge
 
 
+def memory_of(pids: Mapping[str, int]) -> dict[str, int]:
+    """Resident bytes of each process, by its slot; one that is gone has none."""
+    found = {}
+    for slot, pid in pids.items():
+        with suppress(psutil.Error):
+            found[slot] = psutil.Process(pid).memory_info().rss
+    return found
+
+
 class WorkerCollector(Collector):
     """Memory and CPU of the workers, by slot; `pids` tells which process is in which slot."""
 
@@ -175,6 +185,7 @@ class LossCollector(Collector):
         "fields",
         "probe",
         "attach",
+        "listener",
     )
 
     def collect(self) -> Iterator[Metric]:

@@ -40,12 +40,20 @@ def facts_of(text: str, key: bytes) -> TextFacts:
     """
     Return the facts of a text: equal texts have equal hashes under one key, and only then.
 
+    See `keyed_hash`.
+    """
+    return TextFacts(len(text), _script_of(text), keyed_hash(text, key))
+
+
+def keyed_hash(text: str, key: bytes) -> str:
+    """
+    Return 32 hexadecimal characters that tell texts apart and nothing else about them.
+
     Texts that Unicode holds to be the same (NFC) hash the same. The hash is HMAC-SHA256 cut to
     128 bits; keyed, because the hash of a short sentence would otherwise be found by trying.
     """
     canonical = unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
-    digest = hmac.new(key, canonical, hashlib.sha256).hexdigest()
-    return TextFacts(len(text), _script_of(text), digest[:_HASH_CHARACTERS])
+    return hmac.new(key, canonical, hashlib.sha256).hexdigest()[:_HASH_CHARACTERS]
 
 
 def hash_key(path: Path) -> bytes:

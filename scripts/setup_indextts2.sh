@@ -109,6 +109,13 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >"$stamp"
 fi
 
+# Each torchaudio on PyPI is linked against CUDA. Without its libraries it runs as plain Python,
+# which is all that the model needs of it.
+if [ "$requirements" = requirements-indextts2-cpu.txt ] &&
+    ! "$python" -c 'import torchaudio' 2>/dev/null; then
+    rm -f "$venv"/lib/python3.11/site-packages/torchaudio/lib/*.so
+fi
+
 # The text normaliser compiles its rules when it first runs; two workers must not both do it.
 said=$(PYTHONPATH=. "$python" -c 'import observability
 from indextts_app.engines.indextts2 import loading
@@ -130,5 +137,10 @@ INDEXTTS_MODEL_VERSION=$version
 INDEXTTS_MODEL_DIR="$model_dir"
 INDEXTTS_WORKER_PYTHON="$(absolute "$python")"
 
-Then serve: scripts/run.sh
 EOF
+if [ -n "$weights" ] || [ -f "$model_dir/config.yaml" ]; then
+    echo "Then serve: scripts/run.sh"
+else
+    echo "There are no weights in $model_dir yet. Fetch them by running $0 without --no-weights"
+    echo "(the other options alike), or copy them there. Then serve: scripts/run.sh"
+fi

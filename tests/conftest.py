@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import structlog
 from hollow_weights import write_hollow_weights
+from model_environment import MODEL_ENVIRONMENT
 
 from observability import losses, request_id, set_sinks
 from observability.events import Event
@@ -29,14 +30,6 @@ MODEL_PYTHONS = (
     str(ROOT / ".venv-indextts2/bin/python"),
     sys.executable,
 )
-MODEL_ENVIRONMENT = {
-    # OpenMP's threads spin while they wait, and on few cores against each other.
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
-"""What a test adds to the environment of the model's interpreter."""
 
 
 class Recorder:

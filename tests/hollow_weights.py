@@ -43,7 +43,17 @@ def _content(path: Path, name: str) -> bytes:
             return _safetensors(name)
         case ".tiktoken":
             return b"IQ== 0\nIg== 1\n"
+        case ".model":
+            return _sentencepiece(name)
+        case ".jinja":
+            return f"{{% if true %}}{name}{{% endif %}}".encode()
     return name.encode()
+
+
+def _sentencepiece(name: str) -> bytes:
+    """One piece with its score, what it was trained with, and its normaliser."""
+    piece = b"\x0a" + bytes([len(name)]) + name.encode() + b"\x15" + bytes(4)
+    return b"\x0a" + bytes([len(piece)]) + piece + b"\x12\x02\x18\x02" + b"\x1a\x02\x18\x01"
 
 
 def _checkpoint(path: Path, name: str) -> bytes:

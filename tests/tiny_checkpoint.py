@@ -20,8 +20,6 @@ import argparse
 import base64
 import io
 import json
-import sys
-import types
 from pathlib import Path
 
 import torch
@@ -393,21 +391,6 @@ def _write_qwen(folder: Path) -> None:
     model.half().save_pretrained(folder)
 
 
-def without_torchaudio_extension() -> None:
-    """
-    Let torchaudio be imported beside a torch without CUDA.
-
-    Its wheels link CUDA's libraries; what IndexTTS-2 uses of it is Python. Does nothing where torch
-    has CUDA or torchaudio is loaded.
-    """
-    if torch.version.cuda is None and "torchaudio" not in sys.modules:
-        extension = types.ModuleType("torchaudio._extension")
-        extension._IS_TORCHAUDIO_EXT_AVAILABLE = False
-        extension._IS_ALIGN_AVAILABLE = False
-        extension.fail_if_no_align = lambda function: function
-        sys.modules["torchaudio._extension"] = extension
-
-
 def main() -> None:
     """Read the arguments and write the files."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
@@ -417,7 +400,6 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="write every weight")
     parser.add_argument("--no-qwen", dest="qwen", action="store_false")
     given = parser.parse_args()
-    without_torchaudio_extension()
     write(given.folder, version=given.version, codes=given.codes, full=given.full, qwen=given.qwen)
 
 

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_checkpoint import without_torchaudio_extension
 
 
 def load(folder: Path, version: str) -> Any:
     """An instance on the CPU, with its language model for emotions."""
-    without_torchaudio_extension()
     torch.manual_seed(0)
     # Standard output belongs to what the test prints.
     with contextlib.redirect_stdout(sys.stderr):

@@ -110,6 +110,8 @@ class Features:
     reference: Reference = "none"
     emotion_modes: tuple[str, ...] = ("speaker", "preset")
     controls: tuple[Control, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Controls that another version of the engine has, and the name of that version."""
     speed: bool = True
     """Whether `speed` may be anything but 1."""
     seed: bool = False
@@ -219,7 +221,12 @@ class Job(Protocol):
         """Show a stage as the current one; its time is told with `spent`."""
 
     def segment(self, number: int, count: int) -> None:
-        """Say that segment `number` (from 1) of `count` is being made."""
+        """
+        Say that segment `number` (from 1) of `count` is being made.
+
+        All audio handed over before is sent on at once, so that who listens has the segments
+        before it.
+        """
 
     def spent(self, name: str, seconds: float) -> None:
         """Add measured time to a stage whose parts alternate with another's."""

@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from indextts_app.engines.base import (
     Task,
     Translated,
 )
+from indextts_app.engines.resident import resident_mb
 
 SAMPLE_RATE = 22_050
 CHARS_PER_SECOND = 5.0
@@ -139,9 +139,8 @@ class DrillEngine:
         lost, speakers, cache = (
             sum(map(len, kept)) / 1e6 for kept in (self._lost, self._speakers, self._cache)
         )
-        resident = int(Path("/proc/self/statm").read_text().split()[1])
         return Memory(
-            worker_mb=resident * os.sysconf("SC_PAGE_SIZE") / 1e6,
+            worker_mb=resident_mb(),
             allocated_mb=lost + speakers,
             reserved_mb=lost + speakers + cache,
             speakers_mb=speakers,

@@ -44,13 +44,18 @@ def asked(
     """
     The request that these fields make: only what the engine has, and the chosen mode needs.
 
-    Nothing is judged here but that a voice was chosen at all: the synthesizer does the rest, and
-    gets this error as well, so that every refusal has its event.
+    Nothing is judged here but that the recordings that it needs are there at all: the synthesizer
+    does the rest, and gets this error as well, so that every refusal has its event.
     """
     if _own_voice(features, sent) and not sent.get(REFERENCE):
         return errors.ReferenceRefused(
             reason="there is none yet. Upload or record one, or choose a stored speaker.",
             reason_zh="还没有音频。请上传或录制，或选择已保存的发音人。",
+        )
+    if sent.get("emotion_mode") == "reference" and not sent.get(EMOTION_REFERENCE):
+        return errors.EmotionReferenceRefused(
+            reason="there is none yet. Upload or record one, or take the emotion from elsewhere.",
+            reason_zh="还没有音频。请上传或录制，或选择其他情感来源。",
         )
     names = ["text", "format"]
     if features.speed:

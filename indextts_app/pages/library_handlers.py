@@ -9,19 +9,21 @@ from typing import TypeVar
 import gradio as gr
 
 from indextts_app import errors
-from indextts_app.door import only_from
 from indextts_app.engines.base import Capabilities, Features
 from indextts_app.kept_files import Recordings
+from indextts_app.naming import MAX_NAME_CHARS
+from indextts_app.operators import COOKIE, Operators
 from indextts_app.pages import asking, offers, panels
 from indextts_app.pages.fields import Fields
 from indextts_app.pages.gradio_environment import upload_folder
 from indextts_app.pages.offers import Update
 from indextts_app.pages.served_files import copied
 from indextts_app.pages.texts import say
-from indextts_app.pages.visitor import host_of, language_of, path_of
+from indextts_app.pages.visitor import cookie_of, host_of, language_of, path_of
 from indextts_app.presets import Preset
 from indextts_app.references import Upload
 from indextts_app.settings import Settings
+from indextts_app.speakers import SAMPLE
 from indextts_app.synthesis import RECORDINGS
 from indextts_app.synthesizer import Synthesizer
 
@@ -35,16 +37,21 @@ class LibraryHandlers:
     """
     Each returns the updates of its part of the page, the last of them what is told about it.
 
-    The library is changed for the addresses in `operations_allow` only. A refusal is told, and
-    leaves everything else on the page as it is.
+    The library is changed for operators only. A refusal is told, and leaves everything else on the
+    page as it is.
     """
 
     def __init__(
-        self, synthesizer: Synthesizer, settings: Settings, features: Features, fields: Fields
+        self,
+        synthesizer: Synthesizer,
+        settings: Settings,
+        features: Features,
+        fields: Fields,
+        operators: Operators,
     ) -> None:
         self._synthesizer = synthesizer
         self._library = synthesizer.library
-        self._settings = settings
+        self._operators = operators
         self._features = features
         self._fields = fields
         self._uploads = upload_folder(settings.output_dir)
@@ -56,7 +63,6 @@ class LibraryHandlers:
         language = language_of(request)
 
         def add() -> str:
-            self._check(request)
             if not recording:
                 raise errors.ReferenceRefused(
                     reason=say("speaker_not_there", "en"), reason_zh=say("speaker_not_there", "zh")
@@ -64,7 +70,7 @@ class LibraryHandlers:
             upload = Upload(path_of(recording), self._uploads)
             return self._library.add_speaker(name, None, upload, self._synthesizer.capabilities).id
 
-        added = await _tried(add)
+        added = await self._changed(request, add)
         if isinstance(added, errors.ServiceError):
             return (*_unchanged(3), _refusal(added, language))
         told = _told(say("speaker_saved", language, name=str(name).strip()))
@@ -82,14 +88,17 @@ class LibraryHandlers:
             return _unchanged(2)
 
         def remove() -> bool:
-            self._check(request)
             self._library.remove_speaker(_id(chosen))
             return True
 
-        removed = await _tried(remove)
+        removed = await self._changed(request, remove)
         if isinstance(removed, errors.ServiceError):
             return (*_unchanged(1), _refusal(removed, language))
         return self._speakers(language), _told(say("speaker_deleted", language))
+
+    async def offer_deletion(self, chosen: object) -> Update:
+        """The button that deletes a speaker; the built-in one stays."""
+        return gr.update(interactive=_id(chosen) not in ("", SAMPLE))
 
     async def save_preset(
         self, request: gr.Request, name: object, description: object, *values: object
@@ -99,7 +108,6 @@ class LibraryHandlers:
         sent = self._fields.named(values)
 
         def add() -> str:
-            self._check(request)
             return self._library.add_preset(
                 name,
                 description,
@@ -111,7 +119,7 @@ class LibraryHandlers:
                 self._synthesizer.capabilities,
             ).id
 
-        added = await _tried(add)
+        added = await self._changed(request, add)
         if isinstance(added, errors.ServiceError):
             return (*_unchanged(3), _refusal(added, language))
         told = _told(say("preset_saved", language, name=str(name).strip()))
@@ -165,11 +173,10 @@ class LibraryHandlers:
             return (*_unchanged(2), _said_badly(say("preset_nothing", language)))
 
         def remove() -> bool:
-            self._check(request)
             self._library.remove_preset(_id(chosen))
             return True
 
-        removed = await _tried(remove)
+        removed = await self._changed(request, remove)
         if isinstance(removed, errors.ServiceError):
             return (*_unchanged(2), _refusal(removed, language))
         told = _told(say("preset_deleted", language))
@@ -182,11 +189,10 @@ class LibraryHandlers:
         language = language_of(request)
 
         def put() -> bool:
-            self._check(request)
             self._library.glossary.put(term, {"zh": chinese, "en": english})
             return True
 
-        done = await _tried(put)
+        done = await self._changed(request, put)
         if isinstance(done, errors.ServiceError):
             return (*_unchanged(5), _refusal(done, language))
         empty = gr.update(value="")
@@ -198,11 +204,10 @@ class LibraryHandlers:
         language = language_of(request)
 
         def remove() -> bool:
-            self._check(request)
             self._library.glossary.remove(_id(chosen))
             return True
 
-        removed = await _tried(remove)
+        removed = await self._changed(request, remove)
         if isinstance(removed, errors.ServiceError):
             return (*_unchanged(2), _refusal(removed, language))
         return (*self._glossary(language), _told(say("glossary_deleted", language)))
@@ -242,13 +247,17 @@ class LibraryHandlers:
                 raise errors.NotKept(kind="recording", kind_zh="录音", where="GET /presets")
             return copied(recording.path, self._uploads)
 
-    def _check(self, request: gr.Request) -> None:
-        only_from(
-            host_of(request),
-            self._settings.operations_allow,
-            "INDEXTTS_OPERATIONS_ALLOW",
-            errors.KeepingForbidden,
-        )
+    async def _changed(
+        self, request: gr.Request, change: Callable[[], T]
+    ) -> T | errors.ServiceError:
+        """As `_tried`, for operators."""
+        try:
+            self._operators.check_change(
+                host_of(request), request.headers, cookie_of(request, COOKIE)
+            )
+        except errors.ServiceError as error:
+            return error
+        return await _tried(change)
 
 
 async def _tried(work: Callable[[], T]) -> T | errors.ServiceError:
@@ -272,6 +281,8 @@ def _told(text: str) -> Update:
 
 
 def _refusal(error: errors.ServiceError, language: str) -> Update:
+    if type(error) is errors.InvalidField and error.details["field"] == "name":
+        return _said_badly(say("name_needed", language, most=MAX_NAME_CHARS))
     return _said_badly(error.message(language))
 
 

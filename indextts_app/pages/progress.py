@@ -20,6 +20,7 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.ahead: int | None = None
         self.current: str | None = None
+        self._entered: set[str] = set()
         self.segments: tuple[int, int] | None = None
         self.heard = False
         self._clock = clock
@@ -33,6 +34,7 @@ class Progress:
         """The request entered a stage."""
         self.ahead = None
         self.current = name
+        self._entered.add(name)
 
     def segment(self, number: int, count: int) -> None:
         """The engine is at segment `number` of `count`."""
@@ -47,7 +49,10 @@ class Progress:
         return self._clock() - self._began
 
     def steps(self, stages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        """Each stage with its state: done, now or next."""
+        """Each stage with its state: done, now or next; one that was passed over is skipped."""
         current = stages.index(self.current) if self.current in stages else -1
         for place, name in enumerate(stages):
-            yield name, "done" if place < current else "now" if place == current else "next"
+            if place < current:
+                yield name, "done" if name in self._entered else "skipped"
+            else:
+                yield name, "now" if place == current else "next"

@@ -11,6 +11,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from indextts_app.engines.base import Control, Features
+from indextts_app.operators import Operators
 from indextts_app.pages import (
     control_part,
     emotion_part,
@@ -43,7 +44,9 @@ AT_HAND = ("language", "duration_factor")
 """Controls that most visitors need, so that they stand beside pace and format."""
 
 
-def build(synthesizer: Synthesizer, settings: Settings, features: Features) -> gr.Blocks:
+def build(
+    synthesizer: Synthesizer, settings: Settings, features: Features, operators: Operators
+) -> gr.Blocks:
     """
     The page of this synthesizer, which shows only what the engine in use can do.
 
@@ -57,7 +60,7 @@ def build(synthesizer: Synthesizer, settings: Settings, features: Features) -> g
         delete_cache=(SWEEP_SECONDS, int(settings.output_keep_hours * 3600)),
     )
     with page:
-        _Page(page, synthesizer, settings, features).draw()
+        _Page(page, synthesizer, settings, features, operators).draw()
     page.queue(max_size=settings.max_queue + GRADIO_QUEUE, api_open=False)
     return page
 
@@ -66,14 +69,19 @@ class _Page:
     """The parts of one page while they are put together."""
 
     def __init__(
-        self, page: gr.Blocks, synthesizer: Synthesizer, settings: Settings, features: Features
+        self,
+        page: gr.Blocks,
+        synthesizer: Synthesizer,
+        settings: Settings,
+        features: Features,
+        operators: Operators,
     ) -> None:
         self._page = page
         self._settings = settings
         self._features = features
         self._fields = Fields()
         self._handlers = Handlers(synthesizer, settings, features, self._fields)
-        self._library = LibraryHandlers(synthesizer, settings, features, self._fields)
+        self._library = LibraryHandlers(synthesizer, settings, features, self._fields, operators)
         self._greeted: dict[Component, Callable[[str], str]] = {}
         self._offered: dict[Block, Offer] = {}
 

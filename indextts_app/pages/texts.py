@@ -60,6 +60,10 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
         "speaker_delete_really": Translated(
             "Delete this speaker and its recording?", "确定删除该发音人及其录音？"
         ),
+        "name_needed": Translated(
+            "Give it a name: one line of 1 to {most} characters.",
+            "请取一个名称：一行，1 到 {most} 个字。",
+        ),
         "speaker_saved": Translated("Saved: {name}", "已保存：{name}"),
         "speaker_deleted": Translated("The speaker is deleted.", "该发音人已删除。"),
         "speaker_not_there": Translated(
@@ -229,8 +233,8 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
         ),
         "verdict_truncated": Translated("Cut short", "被截断"),
         "verdict_truncated_more": Translated(
-            "Too short for this text: words are missing. Generate again.",
-            "相对文本过短，会漏读内容，请重新合成。",
+            "Words are missing: too short for this text, or cut at its end. Generate again.",
+            "有内容没有读出：相对文本过短，或结尾被截断。请重新合成。",
         ),
         "verdict_wrong_format": Translated("Wrong format", "格式不符"),
         "verdict_wrong_format_more": Translated(

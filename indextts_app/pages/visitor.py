@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import gradio as gr
+from starlette.requests import cookie_parser
 
 from indextts_app import error_body
 
@@ -19,6 +20,11 @@ def host_of(request: gr.Request) -> str | None:
     """The address that this visitor comes from."""
     host = getattr(request.client, "host", None)
     return host if isinstance(host, str) else None
+
+
+def cookie_of(request: gr.Request, name: str) -> str | None:
+    """The value of a cookie; Gradio's own `cookies` is an object with the names as attributes."""
+    return cookie_parser(request.headers.get("cookie", "")).get(name)
 
 
 def path_of(described: object) -> Path:

@@ -32,7 +32,13 @@ def build(fields: Fields, library: LibraryHandlers) -> gr.Dropdown:
                 gr.Dropdown(label=say("speaker"), elem_id="speaker", scale=5, min_width=200),
             )
             delete = gr.Button(
-                say("speaker_delete"), size="sm", scale=0, min_width=150, elem_id="speaker-delete"
+                say("speaker_delete"),
+                size="sm",
+                scale=0,
+                min_width=150,
+                # Until a speaker is chosen that can be deleted.
+                interactive=False,
+                elem_id="speaker-delete",
             )
         with gr.Column(elem_classes=["only-recording"]):
             reference = fields.add(
@@ -66,6 +72,9 @@ def build(fields: Fields, library: LibraryHandlers) -> gr.Dropdown:
         outputs=[speaker, voice, name, told],
         preprocess=False,
         **QUIET,
+    )
+    speaker.change(
+        library.offer_deletion, inputs=speaker, outputs=delete, preprocess=False, **QUIET
     )
     delete.click(
         library.delete_speaker,

@@ -21,8 +21,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
+
+if find_spec("numpy") is None:
+    # One line instead of the traceback of the import below: the service shows it as the reason.
+    sys.exit(
+        "the Python of INDEXTTS_WORKER_PYTHON lacks what the engine needs (numpy): run "
+        "scripts/setup_indextts2.sh and name the one that it tells, or unset the setting"
+    )
 
 from indextts_app import engines
 from indextts_app.engines.base import (
@@ -39,6 +46,7 @@ from indextts_app.engines.base import (
     Task,
     Translated,
 )
+from indextts_app.engines.resident import resident_mb
 from indextts_app.workers import channel
 
 MAX_TRACE_CHARS = 8_000
@@ -46,9 +54,6 @@ MAX_TRACE_CHARS = 8_000
 PIECE_BYTES = 128 * 1024
 PIECE_SECONDS = 0.05
 """Audio is held back until one of these is reached: each message wakes the service once."""
-
-STATM = Path("/proc/self/statm")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _NO_PREVIEW = Translated(
     "this engine does not cut texts into segments. Leave the preview out.",
@@ -100,7 +105,8 @@ class WorkerJob:
         self._send({"kind": "stage", "stage": name})
 
     def segment(self, number: int, count: int) -> None:
-        """Tell the service which segment is being made."""
+        """Send on what was made before it, and tell the service which segment is being made."""
+        self.flush()
         self._send({"kind": "segment", "number": number, "count": count})
 
     def spent(self, name: str, seconds: float) -> None:
@@ -131,7 +137,7 @@ class WorkerJob:
         if self._pending:
             self._send({"kind": "audio", "sample_rate": self.rate}, self._pending)
             self._pending = bytearray()
-        self._sent_at = time.perf_counter()
+            self._sent_at = time.perf_counter()
 
 
 class _Send:
@@ -242,7 +248,7 @@ class Worker:
         engine = self._engine
         if isinstance(engine, Relievable):
             _outcome(lambda: told.append(engine.memory()))
-        return told[0] if told else Memory(worker_mb=_resident_mb())
+        return told[0] if told else Memory(worker_mb=resident_mb())
 
     def _preview_each(self) -> None:
         while True:
@@ -283,10 +289,6 @@ def _outcome(work: Callable[[], None]) -> dict[str, Any]:
 def _task(fields: dict[str, Any]) -> Task:
     vector = fields["emotion_vector"]
     return Task(**{**fields, "emotion_vector": None if vector is None else tuple(vector)})
-
-
-def _resident_mb() -> float:
-    return int(STATM.read_bytes().split()[1]) * PAGE_BYTES / 1e6
 
 
 def _failure(kind: str, error: BaseException) -> dict[str, str]:

@@ -2,12 +2,15 @@
 The pool: a bounded queue in front of supervised workers; a worker that ends is replaced.
 
 Between two requests it sees to a worker's memory, as the ladder says (see `memory_ladder`). A
-worker that was unloaded because nobody came is started again by the next request, which waits.
+worker that was unloaded because nobody came is started again by the next request, which waits, or
+is told when to come back where the start is expected to take longer than it may wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -19,13 +22,12 @@ import structlog
 
 from indextts_app import errors
 from indextts_app.engines.base import Capabilities, Memory, Segment, Task
+from indextts_app.workers.listener import Guarded, Listener, Silence
 from indextts_app.workers.memory_ladder import Ladder, Need, growth_mb, next_need
 from indextts_app.workers.trial import trial_task
 from indextts_app.workers.worker import (
     Delivery,
     EngineSpec,
-    Listener,
-    Silence,
     Worker,
     WorkerUnfit,
 )
@@ -35,6 +37,9 @@ log = structlog.get_logger("indextts_app.workers")
 
 PREVIEW_SECONDS = 5.0
 """How long a preview may take, its wait for others included."""
+
+MAX_PREVIEWS_WAITING = 8
+"""For each worker, beside the one that it is busy with."""
 
 LOOK_SECONDS = 5.0
 """How often, at the most, it is looked who has been idle for too long."""
@@ -50,14 +55,14 @@ BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 class _Waiter:
     listener: Listener
     worker: asyncio.Future[Worker]
+    patient_until: float
 
 
 class WorkerPool:
     """
     Runs tasks on `size` workers, first come first served.
 
-    `capabilities` is None until the first worker is ready; `unavailable` says why no worker can
-    be had, or is None while one is ready, being started, or unloaded.
+    `capabilities` is None until the first worker is ready.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class WorkerPool:
         on_restart: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self.capabilities: Capabilities | None = None
-        self.unavailable: str | None = "the engine is still loading."
+        self._refusal: Callable[[], errors.NotReady] | None = _loading
         self._spec = spec
         self._size = size
         self._max_queue = max_queue
@@ -87,10 +92,21 @@ class WorkerPool:
         self._unloaded: dict[int, asyncio.Event] = {}
         self._reloading: set[int] = set()
         self._recycling: set[int] = set()
+        self._start_seconds = 0.0
+        self._starts_end: dict[int, float] = {}
         self._busy = 0
         self._closing = False
         self._supervisors: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why no worker can be had; None while one is ready, being started, or unloaded."""
+        return None if self._refusal is None else str(self._refusal().details["reason"])
+
+    def not_ready(self) -> errors.NotReady:
+        """The refusal for whoever comes while no worker can be had."""
+        return (self._refusal or _loading)()
 
     @property
     def waiting(self) -> int:
@@ -112,6 +128,11 @@ class WorkerPool:
         """Workers that the next request loads, or that it is loading; they count as healthy."""
         return len(self._unloaded) + len(self._reloading)
 
+    @property
+    def trial_seconds(self) -> float:
+        """How long a short synthesis may take before it counts as failed."""
+        return self._spec.trial_seconds
+
     def pids(self) -> dict[str, int]:
         """The process in each slot that has one."""
         # A copy, because a scrape asks from another thread.
@@ -128,10 +149,10 @@ class WorkerPool:
     async def stop(self, grace_seconds: float) -> int:
         """Refuse new tasks, let running ones finish within the grace, then end every worker."""
         self._closing = True
-        self.unavailable = "it is shutting down."
+        self._refusal = _shutting_down
         for waiter in self._waiters:
             if not waiter.worker.done():
-                waiter.worker.set_exception(errors.NotReady(reason=self.unavailable))
+                waiter.worker.set_exception(_shutting_down())
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 while self._busy:  # noqa: ASYNC110  # once in a process's life, no event is worth it
@@ -143,19 +164,27 @@ class WorkerPool:
         await asyncio.gather(*(worker.end("shutdown") for worker in self._latest.values()))
         return given_up
 
-    async def run(self, task: Task, listener: Listener | None = None) -> Delivery:
+    async def run(
+        self,
+        task: Task,
+        listener: Listener | None = None,
+        *,
+        patience_seconds: float = math.inf,
+    ) -> Delivery:
         """
         Wait for a worker and have it work on the task.
 
         A caller that is cancelled leaves at once; its worker is free again when its engine has
-        stopped, or has been replaced because it did not.
+        stopped, or has been replaced because it did not. While no worker is loaded, a caller waits
+        only if one is expected to be within its patience, going by how long the last start took.
+        What the listener raises is counted, and changes nothing for the task.
 
         Raises:
             errors.QueueFull, errors.NotReady: the task was not taken.
             errors.SynthesisFailed, errors.ReferenceRefused: see `Worker.work`.
         """
-        listener = listener or Silence()
-        worker = await self._acquire(listener)
+        listener = Guarded(listener or Silence())
+        worker = await self._acquire(listener, self._clock() + patience_seconds)
         self._busy += 1
         listener.taken(worker.name)
         try:
@@ -173,24 +202,31 @@ class WorkerPool:
         The segments that a task's text will be cut into, without waiting for running tasks.
 
         Raises:
+            errors.QueueFull: as many previews wait as may wait.
             errors.NotReady: no worker can say, or none said it in time.
             errors.InvalidField: the engine cannot cut this text, or no text at all.
             errors.EngineError: the engine failed.
         """
-        if self.unavailable:
-            raise errors.NotReady(reason=self.unavailable)
+        if self._refusal:
+            raise self._refusal()
         if not self._alive:
             self._reload_one()
-            raise errors.NotReady(reason="the engine is being loaded.")
+            raise self._being_loaded()
         worker = min(self._alive.values(), key=lambda one: (one.previews, not one.is_free))
+        if worker.previews > MAX_PREVIEWS_WAITING:
+            raise errors.QueueFull(waiting=MAX_PREVIEWS_WAITING * len(self._alive))
         worker.idle_since = self._clock()
         try:
             async with asyncio.timeout(PREVIEW_SECONDS):
                 return await worker.preview(task)
         except TimeoutError:
-            raise errors.NotReady(reason="the preview took too long.") from None
+            raise errors.NotReady(
+                reason="the preview took too long.", reason_zh="预览耗时过长。"
+            ) from None
         except errors.WorkerDied:
-            raise errors.NotReady(reason="the worker was just replaced.") from None
+            raise errors.NotReady(
+                reason="the worker was just replaced.", reason_zh="合成进程刚被替换。"
+            ) from None
 
     def trial_task(self) -> Task | None:
         """A short synthesis that any worker must be able to do; None before one was ready."""
@@ -260,24 +296,27 @@ class WorkerPool:
             else:
                 log.info("memory.speakers_dropped", worker=worker.name, **figures)
 
-    async def _acquire(self, listener: Listener) -> Worker:
-        if self.unavailable:
-            raise errors.NotReady(reason=self.unavailable)
+    async def _acquire(self, listener: Listener, patient_until: float) -> Worker:
+        if self._refusal:
+            raise self._refusal()
         if self._idle and not self._waiters:
             return self._idle.popleft()
         # Who has an unloaded worker loaded does not queue for one that is taken.
         if len(self._waiters) >= self._max_queue + self.unloaded_workers:
             raise errors.QueueFull(waiting=len(self._waiters))
-        waiter = _Waiter(listener, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(listener, future, patient_until)
         listener.waiting(len(self._waiters))
         self._waiters.append(waiter)
         self._reload_one()
+        self._refuse_who_cannot_wait()
         try:
-            return await waiter.worker
+            return await future
         except asyncio.CancelledError:
-            if waiter.worker.done() and not waiter.worker.cancelled():
+            future.cancel()
+            if not future.cancelled() and not future.exception():
                 # The worker was handed over in the same moment; it goes to the next.
-                self._release(waiter.worker.result())
+                self._release(future.result())
             raise
         finally:
             with suppress(ValueError):
@@ -302,7 +341,30 @@ class WorkerPool:
         if self._unloaded:
             slot, wanted = self._unloaded.popitem()
             self._reloading.add(slot)
+            self._starting(slot)
             wanted.set()
+
+    def _starting(self, slot: int, *, after: float = 0.0) -> None:
+        """Expect a start to take as long as the last one, and tell those who cannot wait for it."""
+        self._starts_end[slot] = self._clock() + after + self._start_seconds
+        self._refuse_who_cannot_wait()
+
+    def _refuse_who_cannot_wait(self) -> None:
+        if self._alive or not self._starts_end:
+            return
+        ready_at = min(self._starts_end.values())
+        for waiter in self._waiters:
+            if waiter.patient_until < ready_at and not waiter.worker.done():
+                waiter.worker.set_exception(self._being_loaded())
+
+    def _being_loaded(self) -> errors.NotReady:
+        seconds = min(self._starts_end.values(), default=self._clock()) - self._clock()
+        about = max(math.ceil(seconds), 1)
+        return errors.NotReady(
+            reason=f"the engine is being loaded again, which takes about {about} seconds.",
+            reason_zh=f"引擎正在重新加载，大约需要 {about} 秒。",
+            seconds=about,
+        )
 
     async def _look_for_idle(self) -> None:
         while True:
@@ -313,7 +375,9 @@ class WorkerPool:
         fruitless = 0
         recycled: Worker | None = None
         while True:
-            await asyncio.sleep(BACKOFF_SECONDS[min(fruitless, len(BACKOFF_SECONDS) - 1)])
+            backoff = BACKOFF_SECONDS[min(fruitless, len(BACKOFF_SECONDS) - 1)]
+            self._starting(slot, after=backoff)
+            await asyncio.sleep(backoff)
             worker = self._latest[slot] = Worker(slot, self._spec)
             try:
                 await self._bring_up(worker)
@@ -321,7 +385,7 @@ class WorkerPool:
                 fruitless += 1
                 self._recycling.discard(slot)
                 self._reloading.discard(slot)
-                self._refuse(f"the engine '{self._spec.engine}' does not start: {error}.")
+                self._refuse(str(error))
                 log.error("worker.unfit", worker=worker.name, reason=str(error))
                 await worker.end("unfit")
                 continue
@@ -357,6 +421,7 @@ class WorkerPool:
 
     async def _bring_up(self, worker: Worker) -> None:
         """Start a worker and hear it speak before it counts as ready."""
+        began = self._clock()
         can = await worker.start()
         test = trial_task(can, self._spec.sample_voice)
         async with asyncio.timeout(self._spec.start_seconds):
@@ -365,8 +430,10 @@ class WorkerPool:
             raise WorkerUnfit("its self-test came out silent")
         self.capabilities = can
         self._on_ready(can)
-        self.unavailable = None
+        self._refusal = None
         self._alive[worker.slot] = worker
+        self._start_seconds = self._clock() - began
+        del self._starts_end[worker.slot]
         self._recycling.discard(worker.slot)
         self._reloading.discard(worker.slot)
         log.info(
@@ -379,20 +446,36 @@ class WorkerPool:
         )
         self._release(worker)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, cause: str) -> None:
         """Nobody is left to wait for: tell those who wait, and those who come."""
         if self._alive or self._closing:
             return
-        self.unavailable = reason
+        self._refusal = refusal = functools.partial(_unfit, self._spec.engine, cause)
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.worker.done():
-                waiter.worker.set_exception(errors.NotReady(reason=reason))
+                waiter.worker.set_exception(refusal())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _loading() -> errors.NotReady:
+    return errors.NotReady(reason="the engine is still loading.", reason_zh="引擎正在加载。")
+
+
+def _shutting_down() -> errors.NotReady:
+    return errors.NotReady(reason="it is shutting down.", reason_zh="服务正在关闭。")
+
+
+def _unfit(engine: str, cause: str) -> errors.NotFit:
+    cause = cause.rstrip(".")
+    return errors.NotFit(
+        reason=f"the engine '{engine}' does not start: {cause}.",
+        reason_zh=f"引擎 {engine} 无法启动：{cause}。",
+    )
 
 
 def _about(worker: Worker) -> dict[str, Scalar]:

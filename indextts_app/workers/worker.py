@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 from indextts_app import errors
 from indextts_app.engines.base import Capabilities, Memory, Samples, Segment, Task
 from indextts_app.workers import channel
+from indextts_app.workers.listener import Listener
 from indextts_app.workers.memory_ladder import History, Reason, Step, growth_mb
 from observability.events import Scalar
 from observability.redaction import mask_private
@@ -55,6 +56,8 @@ class EngineSpec:
     start_seconds: float = 120.0
     settle_seconds: float = 2.0
     """How long a cancelled engine may take to stop before its process is killed."""
+    trial_seconds: float = 10.0
+    """How long a sentence as short as that of the self-test may take a worker that is well."""
     sample_voice: Path | None = None
     """The recording that an engine whose voices are recordings speaks its self-test with."""
 
@@ -66,39 +69,6 @@ class Delivery:
     samples: Samples
     sample_rate: int
     spoken_text: str | None
-
-
-class Listener(Protocol):
-    """Hears how a request goes on, from the pool and from its worker."""
-
-    def waiting(self, ahead: int) -> None:
-        """In the queue, with so many requests ahead."""
-
-    def taken(self, worker: str) -> None:
-        """A worker has it now."""
-
-    def stage(self, name: str) -> None:
-        """The engine entered a stage."""
-
-    def segment(self, number: int, count: int) -> None:
-        """The engine is at segment `number` (from 1) of `count`."""
-
-    def audio(self, samples: Samples, sample_rate: int) -> None:
-        """The engine's next samples arrived."""
-
-    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
-        """The engine's stages in seconds and its own fields, also of a failed request."""
-
-
-class Silence:
-    """A listener for work that nobody watches."""
-
-    def waiting(self, ahead: int) -> None: ...
-    def taken(self, worker: str) -> None: ...
-    def stage(self, name: str) -> None: ...
-    def segment(self, number: int, count: int) -> None: ...
-    def audio(self, samples: Samples, sample_rate: int) -> None: ...
-    def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None: ...
 
 
 class Worker:
@@ -124,6 +94,8 @@ class Worker:
         self._work: _Work | None = None
         self._relief: asyncio.Future[Mapping[str, Any]] | None = None
         self._preview: asyncio.Future[Mapping[str, Any]] | None = None
+        self._previewers = 0
+        self._preview_turn = asyncio.Lock()
         self._previewed: deque[Task] = deque(maxlen=2)
         # What a task made the engine print may be read only when the next one has begun.
         self._recent: deque[Task] = deque(maxlen=2)
@@ -138,9 +110,9 @@ class Worker:
         return f"{self.slot}:{self.pid}"
 
     @property
-    def previews(self) -> bool:
-        """Whether it is busy with a preview."""
-        return self._preview is not None
+    def previews(self) -> int:
+        """How many previews it has to do, the one that it is busy with included."""
+        return max(self._previewers, int(self._preview is not None))
 
     @property
     def is_free(self) -> bool:
@@ -201,7 +173,7 @@ class Worker:
 
     async def work(self, task: Task, listener: Listener) -> Delivery:
         """
-        Have the engine work on a task.
+        Have the engine work on a task; what the listener raises ends this worker's channel.
 
         Raises:
             errors.SynthesisFailed: the engine failed, or its process died.
@@ -244,16 +216,25 @@ class Worker:
             errors.InvalidField: the engine cannot cut this text.
             errors.SynthesisFailed: the engine failed, or its process died.
         """
-        while self._preview:
+        self._previewers += 1
+        try:
+            async with self._preview_turn:
+                answer = await self._previewed_by_engine(task)
+        finally:
+            self._previewers -= 1
+        self._check(answer["outcome"], task)
+        return tuple(Segment(**segment) for segment in answer["segments"])
+
+    async def _previewed_by_engine(self, task: Task) -> Mapping[str, Any]:
+        if self._preview:
+            # Its caller has left.
             await asyncio.wait({self._preview})
         if self.ended.done():
             raise errors.WorkerDied(origin=self.ended.result())
         self._preview = _future()
         self._previewed.append(task)
         self._send({"kind": "preview", "task": _as_message(task)})
-        answer = await asyncio.shield(self._preview)
-        self._check(answer["outcome"], task)
-        return tuple(Segment(**segment) for segment in answer["segments"])
+        return await asyncio.shield(self._preview)
 
     async def relieve(self, step: Step) -> Memory | None:
         """

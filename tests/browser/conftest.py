@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hollow_weights import write_hollow_weights
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
-from visiting import PATIENCE_SECONDS, OpenPage, Site, Visit, lines_in
+from visiting import PATIENCE_SECONDS, OpenPage, Serving, Site, Visit, lines_in
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -44,6 +44,12 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def serving() -> Serving:
+    """`with serving(folder, **settings) as site:`, a service with settings of one's own."""
+    return _serving
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,6 +124,13 @@ class Visit:
         target = to / waiting.value.suggested_filename
         waiting.value.save_as(target)
         return target
+
+
+class Serving(Protocol):
+    """Runs a service with these settings, its files below a folder."""
+
+    def __call__(self, folder: Path, **settings: str) -> AbstractContextManager[Site]:
+        """The service, once it listens; it ends with the block."""
 
 
 class OpenPage(Protocol):

@@ -76,7 +76,7 @@ class Running:
     def client_from(self, host: str) -> httpx.AsyncClient:
         """A client at another address."""
         return httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app, client=(host, 1)), base_url="http://service"
+            transport=httpx.ASGITransport(self.app, client=(host, 1)), base_url="http://localhost"
         )
 
 
@@ -126,7 +126,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+            httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
             await until(lambda: service.pool.ready_workers == settings.workers)
             yield Running(service, app, client, LogReader(settings.log_dir))

@@ -173,9 +173,11 @@ class TestTts:
         assert int(answer.headers["retry-after"]) >= 1
 
     async def test_beyond_the_deadline_it_is_504(
-        self, shared: Running, monkeypatch: pytest.MonkeyPatch
+        self, shared: Running, until: Until, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A request that takes too long is answered at the deadline."""
+        # One that would have to wait for a worker's restart is refused at once.
+        await until(lambda: shared.service.pool.ready_workers)
         impatient = shared.service.settings.model_copy(update={"timeout_seconds": 0.1})
         monkeypatch.setattr(shared.service.synthesizer, "_settings", impatient)
         refused(await shared.speak(speaker="slow"), 504, "deadline_exceeded")

@@ -9,6 +9,7 @@ import pytest
 
 from indextts_app import controls, errors
 from indextts_app.engines.base import Control, Translated
+from observability import logfmt
 
 LABEL = Translated("label", "标签")
 TABLE = (
@@ -76,11 +77,11 @@ def test_only_what_was_changed_is_logged_and_can_be_read_back() -> None:
     """The event's field is empty for a plain request, and otherwise enough to ask again."""
     assert controls.changed(DEFAULTS, TABLE) is None
     values = {"temperature": 1.25, "num_beams": 3, "do_sample": False, "language": "en"}
-    logfmt = controls.changed(values, TABLE)
-    assert logfmt == "temperature=1.25 do_sample=false language=en"
-    assert controls.read_back(logfmt) == {
+    told = controls.changed(values, TABLE)
+    assert told == "temperature=1.25 do_sample=false language=en"
+    assert logfmt.pairs(told) == {
         "temperature": "1.25",
         "do_sample": "false",
         "language": "en",
     }
-    assert controls.read_back("") == {}
+    assert logfmt.pairs("") == {}

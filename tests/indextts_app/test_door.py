@@ -168,6 +168,25 @@ async def test_what_is_no_http_passes_untouched() -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "source", "known_as"),
+    [
+        ("127.0.0.1", "api", "canary"),
+        ("::1", "api", "canary"),
+        ("::ffff:127.0.0.1", "api", "canary"),
+        ("203.0.113.9", "api", "api"),
+        (None, "api", "api"),
+        ("127.0.0.1", "page", "page"),
+    ],
+)
+def test_the_canary_is_believed_from_here_only(
+    host: str | None, source: str, known_as: str
+) -> None:
+    """Nobody else can hide among its requests, and the page has none."""
+    assert door.caller_of({"x-request-source": "canary"}, host, source).source == known_as
+    assert door.caller_of({"x-request-source": "other"}, host, source).source == source
+
+
+@pytest.mark.parametrize(
     ("host", "masked"),
     [
         ("203.0.113.77", "203.0.113.0"),

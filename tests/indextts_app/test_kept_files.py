@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from indextts_app import errors, kept_files, references
 from indextts_app.kept_files import Recordings
@@ -70,6 +71,23 @@ def test_a_recording_in_use_is_deleted_afterwards(recordings: Recordings) -> Non
         assert outer.path.exists()
         assert recordings.find(OTHER) is None
     assert not outer.path.exists()
+
+
+def test_a_recording_that_cannot_be_deleted_is_no_fault_of_its_reader(
+    recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its audio is delivered all the same; the file goes after the next one who reads it."""
+
+    def held(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with capture_logs() as lines, monkeypatch.context() as patched, recordings.borrowed(ONE):
+        recordings.keep_only({OTHER})
+        patched.setattr(Path, "unlink", held)
+    assert [line["event"] for line in lines] == ["library.not_deleted"]
+    with recordings.borrowed(ONE) as again:
+        assert again is not None
+    assert recordings.find(ONE) is None
 
 
 def test_a_recording_that_is_wanted_again_stays(recordings: Recordings) -> None:

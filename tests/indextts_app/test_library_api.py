@@ -22,12 +22,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from indextts_app import errors, replay
+from indextts_app import errors, references, replay
 from indextts_app.engines.base import Features, Segment, Task
 from indextts_app.engines.indextts2.features import features
 from indextts_app.error_body import ErrorBody
 from indextts_app.synthesis import Caller
-from indextts_app.workers.worker import Delivery, Listener
+from indextts_app.workers.listener import Listener
+from indextts_app.workers.worker import Delivery
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -53,7 +54,7 @@ class StandIn:
     busy: asyncio.Event | None = None
     """Set by a test that holds requests up."""
 
-    async def run(self, task: Task, listener: Listener) -> Delivery:
+    async def run(self, task: Task, listener: Listener, **_: float) -> Delivery:
         """A tone of one second; the recordings must be there, as for an engine that reads them."""
         for path in (task.reference, task.emotion_reference):
             assert is_there(path)
@@ -284,6 +285,81 @@ class TestSpeakers:
                 assert (await client.get(path)).status_code == 200
             assert (await client.post("/segments", json={"text": "a"})).status_code == 200
 
+    async def test_another_sites_page_changes_nothing(
+        self, service: Running, engine: StandIn
+    ) -> None:
+        """Forms and plain text may be sent by any page, to any name that means this machine."""
+        before = kept_files(service)
+        form = {"name": (None, "Anna"), "audio": ("x", wav())}
+        foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        client = service.client
+        refused(await client.post("/speakers", files=form, headers=foreign), 403, "foreign_site")
+        rebound = {"Host": "rebind.evil.example"}
+        for method, path in (
+            ("POST", "/speakers"),
+            ("DELETE", "/speakers/sample"),
+            ("POST", "/presets"),
+            ("DELETE", "/presets/mine"),
+            ("PUT", "/glossary"),
+            ("PUT", "/glossary/API"),
+            ("DELETE", "/glossary/API"),
+            ("GET", "/requests/01K8ZQ3V7M1ABCDEFGHJKMNPQR"),
+        ):
+            if method != "GET":
+                refused(await client.request(method, path, headers=foreign), 403, "foreign_site")
+            refused(await client.request(method, path, headers=rebound), 403, "name_not_own")
+        plain = {"Content-Type": "text/plain"}
+        answer = await client.post("/presets", content=b'{"name": "x"}', headers=plain)
+        refused(answer, 400, "malformed_request")
+        assert kept_files(service) == before
+
+    async def test_a_speaker_takes_its_voice_and_its_figures_along(
+        self, service: Running, engine: StandIn
+    ) -> None:
+        """Neither a file with the recording nor a series with the id is left."""
+        heard = await service.client.post(
+            "/tts", data={"text": "a"}, files={"reference": ("a", wav())}
+        )
+        await service.log.finished(heard.headers["x-request-id"])
+        made = (await make(service)).json()
+        spoken = await service.speak(speaker=made["id"])
+        await service.log.finished(spoken.headers["x-request-id"])
+        metrics = service.service.metrics
+        assert 'speaker="anna"' in metrics.text().decode()
+        assert (await service.client.delete("/speakers/anna")).status_code == 204
+        assert 'speaker="anna"' not in metrics.text().decode()
+        settings = service.service.settings
+        for folder in (settings.output_dir, settings.speaker_dir):
+            assert not list(folder.rglob(f"{made['reference_hash']}*"))
+
+    async def test_what_is_kept_lies_in_one_place(self, service: Running, engine: StandIn) -> None:
+        """A recording that was sent to be kept is not among those of requests."""
+        await make(service, recording=wav(pitch=150))
+        made = (await keep(service, {}, reference=wav(pitch=160))).json()
+        references = service.service.settings.output_dir / "references"
+        assert not list(references.glob("*/*"))
+        for sha256 in (*made["recordings"].values(),):
+            assert not (references / f"{sha256}.wav").exists()
+
+    async def test_a_full_disk_is_told(
+        self, service: Running, engine: StandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Wherever it is noticed: what to do is said, and a request has its event."""
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        speak = {"data": {"text": "hello"}, "files": {"reference": ("a", wav(pitch=170))}}
+        for place, name in ((Path, "write_bytes"), (references, "write"), (Path, "mkdir")):
+            with monkeypatch.context() as patched:
+                patched.setattr(place, name, full)
+                spoken = await service.client.post("/tts", **speak)
+                made = await make(service, recording=wav(pitch=170))
+            refused(spoken, 503, "storage_failed")
+            line = await service.log.finished(spoken.headers["x-request-id"])
+            assert (line["error_type"], line["status"]) == ("storage_failed", "failed")
+            refused(made, 503, "storage_failed")
+
     async def test_an_engine_that_cannot_clone_says_so(self, service: Running) -> None:
         """Nobody should believe that the drill speaks with their voice."""
         message = refused(await make(service), 422, "not_supported")
@@ -504,7 +580,7 @@ class TestRequest:
         """Even where a fault of ours quotes it."""
         canary = "as if a canary had died"
 
-        def broken(task: Task, _listener: object) -> None:
+        def broken(task: Task, _listener: object, **_: float) -> None:
             raise RuntimeError(f"cannot feel {task.emotion_text}")
 
         monkeypatch.setattr(service.service.pool, "run", broken)
@@ -525,11 +601,14 @@ class TestRequest:
         request_id = answer.headers["x-request-id"]
         line = await service.log.finished(request_id)
         assert (line["reference_truncated"], line["reference_seconds"]) == (True, 15.0)
+        assert (line["audio_verdict"], line["status"]) == ("truncated", "degraded")
+        assert answer.headers["x-audio-verdict"] == "truncated"
         advice = (await service.client.get(f"/requests/{request_id}")).json()["advice"]
-        assert len(advice) == 3
-        assert "2 of the characters" in advice[0]["en"]
-        assert "15 seconds" in advice[1]["en"]
-        assert "max_mel_tokens" in advice[2]["zh"]
+        assert len(advice) == 4
+        assert "split a long text" in advice[0]["en"]
+        assert "2 of the characters" in advice[1]["en"]
+        assert "15 seconds" in advice[2]["en"]
+        assert "max_mel_tokens" in advice[3]["zh"]
         after = service.service.metrics.text().decode()
         for hint in ("unknown_tokens", "reference_truncated", "length_limited"):
             series = f'indextts_hints_total{{engine="drill",hint="{hint}"}} 1.0'
@@ -600,6 +679,17 @@ class TestPresets:
         )
         assert task.controls["top_k"] == 6
 
+    async def test_its_recording_may_be_named_as_in_a_request(
+        self, service: Running, engine: StandIn
+    ) -> None:
+        """`speaker: "reference"` says what the recording says."""
+        answer = await keep(service, {"speaker": "reference", "seed": 7}, reference=wav())
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["fields"] == {"seed": 7}
+        assert (await service.speak(preset="mine")).status_code == 200
+        assert engine.task.speaker == "reference"
+        refused(await keep(service, {"speaker": "reference"}, "b"), 422, "unknown_speaker")
+
     async def test_its_recording_outlives_the_speaker_of_the_same(
         self, service: Running, engine: StandIn
     ) -> None:
@@ -668,6 +758,28 @@ class TestGlossary:
         assert (await service.client.delete("/glossary/TCP%2FIP")).status_code == 204
         refused(await service.client.delete("/glossary/TCP%2FIP"), 404, "not_kept")
 
+    async def test_the_event_knows_what_was_read(self, service: Running, engine: StandIn) -> None:
+        """A hash of the terms that were applied, whatever their order; none without a term."""
+
+        async def hashed(text: str = "an API on M.2", **asked: Any) -> str | None:
+            answer = await service.speak(text=text, **asked)
+            line = await service.log.finished(answer.headers["x-request-id"])
+            return line.get("glossary_hash")
+
+        one, other = {"API": {"zh": "接口"}}, {"M.2": {"en": "M dot two"}}
+        client = service.client
+        assert await hashed() is None
+        await client.put("/glossary", json=one | other)
+        first = await hashed()
+        assert len(first or "") == 32
+        await client.put("/glossary", json=other | one)
+        assert await hashed() == first
+        assert await hashed("hello") is None
+        assert await hashed(use_glossary=False) is None
+        await client.put("/glossary/API", json={"zh": "应用接口"})
+        assert await hashed() not in (None, first)
+        assert "接口" not in service.log.text()
+
     async def test_the_whole_can_be_replaced(self, service: Running, engine: StandIn) -> None:
         """By an object of terms; what is none is refused."""
         terms = {"API": {"zh": "接口"}}
@@ -694,15 +806,41 @@ class TestSegments:
     async def test_a_text_is_shown_as_it_will_be_cut(
         self, service: Running, engine: StandIn
     ) -> None:
-        """With the controls that matter; what does not matter to it is passed over."""
+        """With everything that it would be asked for with; what is null is absent."""
         answer = await service.client.post(
-            "/segments",
-            json={"text": "one three", "segment_tokens": 40, "speaker": "x", "seed": None},
+            "/segments", json={"text": "one three", "segment_tokens": 40, "seed": None}
         )
         assert answer.json() == {
             "segments": [{"text": "one", "tokens": 3}, {"text": "three", "tokens": 5}]
         }
         assert engine.task.controls["segment_tokens"] == 40
+
+    async def test_the_presets_own_limit_counts(self, service: Running, engine: StandIn) -> None:
+        """A request that names it would be cut so."""
+        await keep(service, {"segment_tokens": 40}, reference=wav())
+        answer = await service.client.post("/segments", json={"text": "a", "preset": "mine"})
+        assert answer.status_code == 200, answer.text
+        assert engine.task.controls["segment_tokens"] == 40
+
+    @pytest.mark.parametrize(
+        ("asked", "status"),
+        [
+            ({"bogus": 1}, 422),
+            ({"preset": "nobody's"}, 422),
+            ({"speaker": "nobody"}, 422),
+            ({"emotion_vector": [2]}, 422),
+            ({"emotion_mode": "text", "emotion_random": True}, 200),
+            ({"emotion": None, "speed": None, "format": None}, 200),
+        ],
+        ids=str,
+    )
+    async def test_what_speech_refuses_is_refused_here(
+        self, asked: dict[str, Any], status: int, service: Running, engine: StandIn
+    ) -> None:
+        """And what it takes is taken: a preview is of a request that can be made."""
+        for path in ("/segments", "/tts"):
+            answer = await service.client.post(path, json={"text": "hello", **asked})
+            assert answer.status_code == status, (path, answer.text)
 
     async def test_what_cannot_be_cut(self, service: Running, engine: StandIn) -> None:
         """The same refusals as for speech, without an event: nothing was asked of the engine."""

@@ -200,3 +200,76 @@ class TestRequests:
                 answer = await client.get(f"/requests/{asked}", headers=basic("operator", PASSWORD))
                 assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
             assert PASSWORD not in service.log.text()
+
+
+class TestChanges:
+    """What another site's page makes an operator's browser send."""
+
+    @pytest.mark.parametrize(
+        ("headers", "is_own"),
+        [
+            ({}, True),
+            ({"sec-fetch-site": "same-origin"}, True),
+            ({"sec-fetch-site": "none"}, True),
+            ({"sec-fetch-site": "same-site"}, False),
+            ({"sec-fetch-site": "cross-site"}, False),
+            ({"origin": "http://localhost:7860"}, True),
+            ({"origin": "http://LOCALHOST:7860"}, True),
+            ({"origin": "http://localhost:80"}, False),
+            ({"origin": "https://evil.example"}, False),
+            ({"origin": "null"}, False),
+            # A proxy that says another Host, and a browser that knows better.
+            ({"origin": "https://tts.example", "sec-fetch-site": "same-origin"}, True),
+        ],
+        ids=str,
+    )
+    def test_the_browser_says_whose_page_it_was(
+        self, headers: dict[str, str], is_own: bool, guarded: Operators
+    ) -> None:
+        """A password that the browser remembers is no consent, and neither is the address."""
+        sent = {"host": "localhost:7860", **headers}
+        for operators_, given in (
+            (Operators(Settings(_env_file=None)), {}),
+            (guarded, basic("operator", PASSWORD)),
+        ):
+            if is_own:
+                operators_.check_change(HERE, {**sent, **given})
+            else:
+                with pytest.raises(errors.ForeignSite):
+                    operators_.check_change(HERE, {**sent, **given})
+
+    @pytest.mark.parametrize(
+        ("name", "is_own"),
+        [
+            ("localhost:7860", True),
+            ("studio.localhost", True),
+            ("127.0.0.1:7860", True),
+            ("[::1]:7860", True),
+            ("tts.lan", True),
+            ("TTS.LAN:7860", True),
+            ("evil.example", False),
+            ("[", False),
+            ("", False),
+        ],
+    )
+    def test_a_name_that_was_pointed_here_lets_nobody_in(self, name: str, is_own: bool) -> None:
+        """Where the address alone decides: for what is read and for what is changed."""
+        unguarded = Operators(Settings(_env_file=None, host="tts.lan"))
+        for check in (unguarded.check, unguarded.check_change):
+            if is_own:
+                check(HERE, {"host": name})
+            else:
+                with pytest.raises(errors.NameNotOwn):
+                    check(HERE, {"host": name})
+
+    def test_the_address_must_still_be_an_operators(self) -> None:
+        """The refusal says why what is kept is not for everybody."""
+        with pytest.raises(errors.KeepingForbidden):
+            Operators(Settings(_env_file=None)).check_change(STRANGER, {})
+
+    def test_a_password_protects_what_is_kept(self, guarded: Operators) -> None:
+        """From this machine as well; by Basic, or by the session of a browser."""
+        with pytest.raises(errors.LoginNeeded):
+            guarded.check_change(HERE, {})
+        guarded.check_change(STRANGER, {"host": "tts.example", **basic("operator", PASSWORD)})
+        guarded.check_change(STRANGER, {}, guarded.login(HERE, "operator", PASSWORD))

@@ -12,6 +12,7 @@ import wave
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -160,6 +161,19 @@ def test_a_video_without_sound_is_refused(uploads: Path, accept: Intake) -> None
     refused(path, accept)
 
 
+@pytest.mark.parametrize("level", [0, 15])
+def test_a_silent_recording_is_refused(level: int, uploads: Path, accept: Intake) -> None:
+    """Digital silence and a muted microphone's noise; whoever speaks softly is let in."""
+    noise = np.random.default_rng(0).integers(-level, level + 1, 5 * RATE).astype(np.int16)
+    soundfile.write(uploads / "silent.wav", noise, RATE)
+    with pytest.raises(errors.ReferenceRefused, match=r"silent: .* -60 dBFS\. Check") as refused:
+        accept(uploads / "silent.wav")
+    assert "没有声音" in refused.value.message("zh")
+    noise[RATE : RATE + 400] += 100
+    soundfile.write(uploads / "soft.wav", noise, RATE)
+    assert accept(uploads / "soft.wav").seconds == pytest.approx(5.0, abs=0.1)
+
+
 def test_too_little_sound_is_refused(uploads: Path, accept: Intake) -> None:
     """It says how much there is and how much is needed, each time it comes."""
     for _ in range(2):
@@ -237,7 +251,7 @@ def test_two_hours_in_3_mb_are_refused_at_the_cost_of_their_beginning(
 def nine_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A FLAC that is long, but may have been meant."""
     path = tmp_path_factory.mktemp("long") / "nine_minutes.flac"
-    soundfile.write(path, np.zeros(8_000 * 540, np.int16), 8_000)
+    soundfile.write(path, np.full(8_000 * 540, 1_000, np.int16), 8_000)
     return path
 
 
@@ -344,12 +358,39 @@ def test_a_copy_that_is_used_again_counts_as_new(uploads: Path, accept: Intake) 
     assert accept(path).path.stat().st_mtime > 0
 
 
+def test_a_copy_that_was_spoilt_is_made_anew(uploads: Path, accept: Intake) -> None:
+    """An empty file under its name would otherwise refuse this recording for ever."""
+    path = recording(uploads / "voice.wav")
+    copy = accept(path).path
+    for spoilt in (b"", b"RIFF", b"x" * 20):
+        copy.write_bytes(spoilt)
+        assert accept(path).seconds == 2.0
+
+
+def test_the_sweep_leaves_no_empty_copy(
+    uploads: Path, accept: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come between the look at a copy and its use."""
+    path = recording(uploads / "voice.wav")
+    copy = accept(path).path
+    exists = Path.exists
+
+    def swept(one: Path, **options: Any) -> bool:
+        there = exists(one, **options)
+        if one == copy:
+            copy.unlink(missing_ok=True)
+        return there
+
+    monkeypatch.setattr(Path, "exists", swept)
+    assert accept(path).seconds == 2.0
+
+
 def test_no_metadata_is_carried_over(uploads: Path, accept: Intake) -> None:
     """Names and places in a recording's tags do not reach the engine's copy."""
     path = uploads / "voice.flac"
     with soundfile.SoundFile(path, "w", RATE, 1) as file:
         file.comment = file.artist = "canary-of-a-person"
-        file.write(np.zeros(RATE, np.int16))
+        file.write(np.full(RATE, 1_000, np.int16))
     assert b"canary" not in accept(path).path.read_bytes()
 
 

@@ -66,6 +66,24 @@ async def test_an_unloaded_service_is_healthy_and_answers(
         assert (await restarts(service))["unloaded"] >= 1
 
 
+async def test_who_comes_too_early_is_told_when_to_come(
+    drill_settings: Settings, running: RunningService, until: Until, tmp_path: Path
+) -> None:
+    """503 with the time in message and header, at once; the engine is loaded meanwhile."""
+    settings = drill_settings(tmp_path, self_heal="act", idle_unload_seconds=0.3)
+    async with running(settings) as service:
+        await until(lambda: service.log.lines("worker.unloaded"))
+        service.service.pool._start_seconds = settings.timeout_seconds + 30
+        refused = await service.speak(headers={"Accept-Language": "zh"})
+        assert (refused.status_code, refused.json()["error"]) == (503, "not_ready")
+        assert refused.headers["retry-after"] == "40"
+        assert "大约需要 40 秒" in refused.json()["message"]
+        finished = await service.log.finished(refused.json()["request_id"])
+        assert (finished["status"], finished["duration_ms"] < 1_000) == ("rejected", True)
+        await until(lambda: len(service.log.lines("worker.ready")) == 2)
+        assert (await service.speak()).status_code == 200
+
+
 async def test_the_leak_can_be_rehearsed(
     drill_settings: Settings, running: RunningService, until: Until, tmp_path: Path
 ) -> None:

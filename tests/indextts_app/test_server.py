@@ -166,6 +166,15 @@ async def test_a_closed_connection_cancels_its_request(served: Process, until: A
     )
 
 
+async def test_a_stream_that_is_cut_on_purpose_is_no_fault_of_the_server(served: Process) -> None:
+    """The request's own lines say what broke off; an alert on error lines hears it once."""
+    asked = {"text": "hello", "speaker": "breaks_off", "stream": True}
+    with pytest.raises(httpx.RemoteProtocolError):
+        await served.client.post("/tts", json=asked)
+    await served.speak()
+    assert "without completing response" not in served.log.text()
+
+
 async def test_a_second_service_does_not_share_the_log(served: Process, tmp_path: Path) -> None:
     """Two writers would declare each other's requests lost."""
     told = refusal(tmp_path, INDEXTTS_LOG_DIR=str(served.folder / "logs"))

@@ -27,6 +27,17 @@ def test_without_any_the_defaults_hold() -> None:
     assert (chosen.engine, chosen.host, chosen.port) == ("espeak", "127.0.0.1", 7860)
 
 
+@pytest.mark.parametrize(("engine", "seconds"), [("espeak", 60), ("drill", 60), ("indextts2", 300)])
+def test_a_request_may_take_as_long_as_its_engine_needs(
+    engine: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless somebody says how long."""
+    monkeypatch.setenv("INDEXTTS_ENGINE", engine)
+    assert settings.load().timeout_seconds == seconds
+    monkeypatch.setenv("INDEXTTS_TIMEOUT_SECONDS", "7")
+    assert settings.load().timeout_seconds == 7
+
+
 def test_the_environment_sets_a_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     """INDEXTTS_* variables become typed settings."""
     monkeypatch.setenv("INDEXTTS_MAX_QUEUE", "7")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import socket
 import struct
 import time
@@ -69,6 +70,7 @@ async def site(
     )
     async with running(settings) as service:
         listener = socket.create_server(("127.0.0.1", 0))
+        logging.getLogger("uvicorn.error").addFilter(streaming.is_no_cut)
         config = uvicorn.Config(service.app, lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
@@ -152,8 +154,10 @@ async def test_ogg_is_refused_with_what_can_be_had(site: Site) -> None:
     assert "wav, mp3, flac" in message
 
 
-async def test_an_error_after_the_first_audio_cuts_the_connection(site: Site) -> None:
-    """The client sees that it has not got all, and the event says why."""
+async def test_an_error_after_the_first_audio_cuts_the_connection(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client sees that it has not got all, the event says why; the server complains not."""
     async with site.ask(speaker="breaks_off") as answer:
         assert answer.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
@@ -162,6 +166,35 @@ async def test_an_error_after_the_first_audio_cuts_the_connection(site: Site) ->
     assert (line["status"], line["error_type"]) == ("failed", "engine_error")
     assert line["streamed"] is True
     assert not site.running.log.lines("http.unexpected")
+    assert not [record for record in caplog.records if record.name == "uvicorn.error"]
+
+
+async def test_another_answer_that_is_not_complete_is_complained_about() -> None:
+    """Only what was cut on purpose is no fault."""
+    message = "ASGI callable returned without completing response."
+    record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, message, (), None)
+    assert streaming.is_no_cut(record)
+    with Live(ID) as live:
+        live.audio(PIECE, 24_000)
+        live.audio(PIECE, 24_000)
+    answer = StreamedAudio(live, AudioFormat.WAV, {}, streaming._nothing)
+    with suppress(RuntimeError), Live(ID) as broken:
+        broken.audio(PIECE, 24_000)
+        raise RuntimeError
+
+    async def send(_message: Any) -> None: ...
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    await answer({"type": "http"}, receive, send)
+    assert streaming.is_no_cut(record)
+    await StreamedAudio(broken, AudioFormat.WAV, {}, streaming._nothing)(
+        {"type": "http"}, receive, send
+    )
+    assert not streaming.is_no_cut(record)
+    record.msg = "another"
+    assert streaming.is_no_cut(record)
 
 
 async def test_whatever_ends_the_work_early_cuts_the_connection() -> None:

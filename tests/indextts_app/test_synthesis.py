@@ -101,7 +101,6 @@ def test_a_text_that_cannot_be_spoken_is_refused(
         ("speaker", "", errors.UnknownSpeaker),
         ("speaker", 1, errors.InvalidField),
         ("emotion", "furious", errors.UnknownEmotion),
-        ("emotion", None, errors.InvalidField),
         ("format", "aiff", errors.UnknownFormat),
         ("format", "WAV", errors.UnknownFormat),
         ("speed", 0, errors.SpeedOutOfRange),
@@ -326,18 +325,34 @@ class TestOffered:
         assert f"'{name}'" in message
         assert "text, speaker, emotion" in message
 
-    def test_a_control_of_another_engine_is_unknown(self) -> None:
+    def test_a_control_of_the_other_version_is_named_as_such(self) -> None:
         """Version 2.5 has a duration factor, version 2 reads a glossary, the drill neither."""
         newer = replace(CLONING, features=features(model_version="2.5"))
         request = validated(
             {"text": "hi", "duration_factor": 2, "speed": 1.5}, newer, max_text_chars=9
         )
         assert (request.controls["duration_factor"], request.speed) == (2.0, 1.5)
-        for can, field in ((CLONING, "duration_factor"), (newer, "use_glossary")):
-            with pytest.raises(errors.UnknownField):
+        for can, field, other in (
+            (CLONING, "duration_factor", "IndexTTS-2.5"),
+            (newer, "use_glossary", "IndexTTS-2"),
+        ):
+            with pytest.raises(errors.FieldOfOtherVersion) as raised:
                 validated({"text": "hi", field: True}, can, max_text_chars=9)
+            assert f"'{field}' is a control of {other};" in raised.value.message("en")
+            assert f"'{field}' 是 {other} 的参数" in raised.value.message("zh")
         with pytest.raises(errors.UnknownField):
             ask(temperature=0.5)
+
+    @pytest.mark.parametrize(
+        ("sent", "meant"), [("temprature", "temperature"), ("emotion_wieght", "emotion_weight")]
+    )
+    def test_a_misspelt_field_is_told_what_was_meant(self, sent: str, meant: str) -> None:
+        """The name that is known is said; what was sent is not, it would stand in the log."""
+        with pytest.raises(errors.UnknownField) as raised:
+            validated({"text": "hi", sent: 1}, CLONING, max_text_chars=9)
+        assert f"Did you mean '{meant}'?" in raised.value.message("en")
+        assert f"是否想写 '{meant}'？" in raised.value.message("zh")
+        assert sent not in str(raised.value)
 
     def test_saying_no_is_always_possible(self) -> None:
         """A switch that is off asks for nothing."""

@@ -15,7 +15,8 @@ from modelscope_stub import quiet_client, serve_repositories
 
 from indextts_app.engines.base import Task
 from indextts_app.model_weights import fetch
-from indextts_app.workers.worker import EngineSpec, Silence, Worker, WorkerUnfit
+from indextts_app.workers.listener import Silence
+from indextts_app.workers.worker import EngineSpec, Worker, WorkerUnfit
 from observability.audio_check import check_signal
 
 pytestmark = pytest.mark.anyio

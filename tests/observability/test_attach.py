@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import structlog
 from model_double import RATE, IndexTTS2Double
+from model_environment import MODEL_ENVIRONMENT
 
 import observability
 from observability import losses
@@ -40,10 +41,18 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger = logging.getLogger("observability")
     before = logger.handlers[:], logger.level, logger.propagate
     yield
+    end_process()
     for handler in logger.handlers:
         if handler not in before[0]:
             handler.close()
     logger.handlers[:], logger.level, logger.propagate = before
+
+
+def end_process() -> None:
+    """What is left of a process that ended; the next call of `attach` begins another."""
+    if ATTACH._process.lock:
+        ATTACH._process.lock.close()
+    ATTACH._process = ATTACH._Process()
 
 
 @pytest.fixture
@@ -150,6 +159,21 @@ def test_a_call_is_a_started_and_a_finished_line(
         "longest_silence_seconds": 0.0,
         "rtf": 192.6875,
         "chars_per_second": 0.125,
+    }
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_audio_whose_end_is_missing_is_degraded(
+    streams: bool, attached: IndexTTS2Double, voice: str, log: Path
+) -> None:
+    """A segment that ran into the limit of acoustic tokens is no success, however it sounds."""
+    made = attached.infer(voice, SENTENCE, None, max_mel_tokens=20, stream_return=streams)
+    if streams:
+        list(made)
+    assert some(finished(log), "status", "audio_verdict", "length_limited") == {
+        "status": "degraded",
+        "audio_verdict": "truncated",
+        "length_limited": True,
     }
 
 
@@ -403,7 +427,7 @@ def test_what_a_crash_swallowed_is_told_as_lost_once(
         '{"event": "synthesis.started", "request_id": "01K8ZQ3V7M1ABCDEFGHJKMNPQR"}\n'
     )
     observability.attach(tts, log)
-    ATTACH._process.metrics = None
+    end_process()
     observability.attach(IndexTTS2Double(), log)
     assert finished(log)["status"] == "lost"
 
@@ -550,6 +574,54 @@ def test_only_an_indextts2_can_be_attached_to(log: Path) -> None:
         observability.attach(object(), log)
 
 
+def test_an_object_that_lacks_a_part_is_left_as_it_is(tts: IndexTTS2Double, log: Path) -> None:
+    """Every part is named; nothing is wrapped, and no log is begun."""
+    infer, marks = tts.infer, tts._set_gr_progress
+    del tts.bigvgan, tts.s2mel.models["cfm"]
+    with pytest.raises(TypeError, match=r"lacks s2mel\.models\.cfm\.inference, bigvgan\.forward;"):
+        observability.attach(tts, log)
+    assert (tts.infer, tts._set_gr_progress) == (infer, marks)
+    assert not log.exists()
+
+
+OTHER_PROCESS = """
+import sys
+from model_double import IndexTTS2Double
+import observability
+
+tts = IndexTTS2Double()
+def get_emb():
+    print("begun", flush=True)
+    sys.stdin.readline()
+tts.get_emb = get_emb
+observability.attach(tts, sys.argv[1])
+tts.infer(sys.argv[2], "hello.", None)
+"""
+
+
+def test_a_second_process_writes_to_a_folder_of_its_own(
+    tts: IndexTTS2Double, voice: str, log: Path
+) -> None:
+    """It settles no request that the first is still working on, and says where it writes."""
+    here = Path(__file__).parent
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS, log, voice],
+        env={**os.environ, "PYTHONPATH": f"{here}:{here.parents[1]}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "begun\n"
+        with pytest.warns(UserWarning, match=r"writes to .*logs/2\. .*改用 .*logs/2；"):
+            observability.attach(tts, log)
+        tts.infer(voice, SENTENCE, None)
+        other.communicate("\n" * 10)
+    assert other.returncode == 0
+    assert [finished(folder)["status"] for folder in (log, log / "2")] == ["success"] * 2
+    assert not (log / "2/.hash_key").exists()
+
+
 @pytest.fixture
 def unused_port() -> int:
     import socket
@@ -606,8 +678,6 @@ def test_the_real_class_is_observed(
     version: str, model_python: Path, request: pytest.FixtureRequest, tmp_path: Path, log: Path
 ) -> None:
     """Called as the official page calls it, for samples, as a stream, in vain; by the example."""
-    from conftest import MODEL_ENVIRONMENT
-
     fixture = {"2": "tiny_checkpoint", "2.5": "tiny_checkpoint_25"}[version]
     checkpoint = request.getfixturevalue(fixture)
     run = subprocess.run(

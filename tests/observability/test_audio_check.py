@@ -95,6 +95,7 @@ def test_a_signal_too_short_for_its_text_is_truncated() -> None:
     assert check_signal(tone(1.0), RATE, text=text).audio_verdict == "truncated"
     assert check_signal(tone(1.0), RATE, text=text, speed=4.0).audio_verdict == "ok"
     assert check_signal(tone(1.0), RATE).audio_verdict == "ok"
+    assert check_signal(tone(1.0), RATE, length_limited=True).audio_verdict == "truncated"
 
 
 # Seconds of espeak-ng 1.52 at 102, 205 and 410 words a minute, which is its speed 0.5, 1 and 2 with
@@ -127,6 +128,21 @@ def test_real_speech_is_never_called_truncated(
 def test_a_text_without_speech_needs_no_time(text: str) -> None:
     """Signs and emoji may be silent."""
     assert shortest_plausible_seconds(text) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("<行|HANG2>长<重|CHONG2>来", "行长重来"),
+        ("行HANG2长", "行长"),
+        ("晕XUAN4是一种GAN3觉", "晕是一种感觉"),
+        ("DE5HEN3好", "得很好"),
+        ("zhuang4", "状"),
+    ],
+)
+def test_a_written_pronunciation_takes_no_time_of_its_own(text: str, plain: str) -> None:
+    """Good short audio of an annotated text is not called truncated."""
+    assert 0 < shortest_plausible_seconds(text) <= shortest_plausible_seconds(plain)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_only_ids_and_hashes_of_our_own_are_trusted() -> None:
         "text_hash",
         "reference_hash",
         "emotion_reference_hash",
+        "glossary_hash",
         "error_fingerprint",
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from model_double import Clock, IndexTTS2Double
+from model_environment import MODEL_ENVIRONMENT
 
 from observability import losses
 from observability.indextts_probe import Measured, Probe
@@ -379,8 +380,6 @@ print(json.dumps({
 
 
 def real_calls(python: Path, checkpoint: Path, version: str, folder: Path) -> dict[str, Any]:
-    from conftest import MODEL_ENVIRONMENT
-
     run = subprocess.run(
         [python, "-W", "ignore", "-c", REAL, checkpoint, version, folder],
         env={**os.environ, **MODEL_ENVIRONMENT},

@@ -8,10 +8,12 @@ import json
 import math
 import platform
 import random
+import re
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from prometheus_client.core import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability import logs, losses, observe, record, set_sinks, stage
-from observability.events import STATUSES, VERDICTS, Event
+from observability.events import HINTS, STATUSES, VERDICTS, Event
 from observability.metrics import CONTENT_TYPE, Metrics
 from observability.observe import Observation
 
@@ -109,6 +111,42 @@ def test_a_success_is_these_samples_and_no_others() -> None:
             'indextts_probes_total{result="ok"}': 1,
         }
     )
+
+
+def test_what_a_cloning_engine_tells_is_counted() -> None:
+    """Recordings that were encoded or known, those that were forgotten, and each hint."""
+    told = replace(
+        SUCCESS,
+        engine="indextts2",
+        speaker_cache_hit=True,
+        emotion_cache_hit=False,
+        speaker_cache_evictions=2,
+        unknown_tokens=3,
+        length_limited=True,
+        reference_truncated=False,
+    )
+    quiet = replace(told, speaker_cache_evictions=0, unknown_tokens=0, length_limited=False)
+    added = {
+        sample: value
+        for sample, value in after(told, quiet).items()
+        if sample[0].startswith(("indextts_speaker_cache", "indextts_hints"))
+    }
+    assert added == named(
+        {
+            'indextts_speaker_cache_total{engine="indextts2",recording="speaker",result="hit"}': 2,
+            'indextts_speaker_cache_total{engine="indextts2",recording="emotion",result="miss"}': 2,
+            'indextts_speaker_cache_evictions_total{engine="indextts2"}': 2,
+            'indextts_hints_total{engine="indextts2",hint="unknown_tokens"}': 1,
+            'indextts_hints_total{engine="indextts2",hint="length_limited"}': 1,
+        }
+    )
+
+
+@pytest.mark.parametrize("hint", HINTS)
+def test_no_hint_is_given_with_a_failure(hint: str) -> None:
+    """Who got no audio was told what went wrong, and nothing besides."""
+    failed = replace(SUCCESS, status="failed", error_type="engine_error", **{hint: True})
+    assert not [sample for sample in after(failed) if sample[0] == "indextts_hints_total"]
 
 
 def test_a_refusal_is_these_samples_and_no_others() -> None:
@@ -217,6 +255,21 @@ def test_what_a_client_may_choose_freely_adds_no_series() -> None:
     assert after(*events).keys() == after(events[0]).keys()
 
 
+def test_a_deleted_speaker_leaves_no_series() -> None:
+    """Their number is bounded over time and not only at a time; others keep their counts."""
+    sink = Metrics()
+    for number in range(50):
+        line = SUCCESS.line() | {"speaker": f"speaker-{number}"}
+        del line["event"]
+        sink.finished(Event.build("synthesis.finished", line))
+        if number:
+            sink.forget_speaker(f"speaker-{number}")
+    text = sink.text().decode()
+    assert set(re.findall(r'speaker="([^"]*)"', text)) == {"speaker-0"}
+    sink.forget_speaker("nobody")
+    assert sink.text().decode() == text
+
+
 def test_a_label_value_with_quotes_and_newlines_stays_one_value() -> None:
     """Text that looks like the exposition's own syntax forges no sample."""
     hostile = 'a"} 1\nindextts_forged 1\n\\'
@@ -312,6 +365,9 @@ def test_what_was_lost_is_a_series_before_anything_is(monkeypatch: pytest.Monkey
         "metrics": 0,
         "deferred": 0,
         "fields": 0,
+        "probe": 0,
+        "attach": 0,
+        "listener": 0,
         "another": 1,
     }
 

@@ -9,7 +9,6 @@ costs is measured from outside by `observability.indextts_probe`.
 from __future__ import annotations
 
 import gc
-import os
 import random
 import wave
 from collections.abc import Iterator, Mapping
@@ -43,6 +42,7 @@ from indextts_app.engines.indextts2.language import AUTO, language_of
 from indextts_app.engines.indextts2.speaker_cache import SpeakerCache
 from indextts_app.engines.indextts2.text_front_end import Reading, TextFrontEnd
 from indextts_app.engines.indextts2.variant import VARIANTS, Variant
+from indextts_app.engines.resident import resident_mb
 
 SAMPLE_RATE = 22_050
 STAGES = ("text_prep", "emotion_text", "speaker_enc", "acoustic", "vocoder", "post")
@@ -51,8 +51,6 @@ ON_DEVICE = ("emotion_text", "speaker_enc", "acoustic", "vocoder")
 
 MIN_REFERENCE_SECONDS = 0.1
 """Less is not enough for one frame of every encoder (tried; 100 samples end in a ValueError)."""
-
-_STATM = Path("/proc/self/statm")
 
 _NOTES = {
     "speaker": Translated(
@@ -262,6 +260,7 @@ class IndexTTS2Engine:
         values: Mapping[str, Value],
     ) -> None:
         model, task = self._model, job.task
+        stopping = self._stopping(job)
         silence = np.zeros(int(SAMPLE_RATE * int(values["interval_silence_ms"]) / 1000), np.int16)
         estimator = model.tts.s2mel.models["cfm"].estimator
 
@@ -280,6 +279,7 @@ class IndexTTS2Engine:
         with (
             model.loaded.torch.no_grad(),
             generation.checking_each_step(estimator, job.check_cancelled),
+            generation.stopped_by(getattr(model.tts, "qwen_emo", None), stopping),
             model.probe.measure(
                 on_stage=entered, on_segment=job.segment, on_text_prep=seed
             ) as measured,
@@ -290,13 +290,12 @@ class IndexTTS2Engine:
                     text=task.text,
                     output_path=None,
                     stream_return=True,
-                    stopping_criteria=self._stopping(job),
+                    stopping_criteria=stopping,
                     **arguments,
                 )
                 for number, samples in enumerate(_speech(pieces)):
-                    if number:
-                        job.audio(silence)
-                    job.audio(samples)
+                    # In one piece, which is one message.
+                    job.audio(np.concatenate((silence, samples)) if number else samples)
             finally:
                 for stage, seconds in measured.stages.items():
                     job.spent(stage, seconds)
@@ -353,7 +352,7 @@ class IndexTTS2Engine:
         """What the process holds, the device's part of it, and the encoded recordings."""
         model = self._model
         return Memory(
-            worker_mb=int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MB,
+            worker_mb=resident_mb(),
             allocated_mb=model.memory.allocated_mb if model.memory else None,
             reserved_mb=model.memory.reserved_mb if model.memory else None,
             speakers_mb=model.cache.size / MB,
@@ -365,8 +364,9 @@ class IndexTTS2Engine:
             self._model.loaded.torch.cuda.empty_cache()
 
     def drop_speakers(self) -> None:
-        """Forget every encoded recording."""
+        """Forget every encoded recording; a CUDA device's allocator lets go of them as well."""
         self._model.cache.clear()
+        self.empty_cache()
 
     def _values(self, task: Task) -> Mapping[str, Value]:
         defaults = {control.name: control.default for control in self._model.features.controls}

@@ -104,6 +104,11 @@ _TEXT_NORMALIZATION = Control(
     "switch",
     default=True,
     group="delivery",
+    info=Translated(
+        "Chinese and English; Spanish only where nemo_text_processing is installed; "
+        "without effect in Japanese and Arabic",
+        "用于中文与英文；西班牙语需另装 nemo_text_processing；对日语与阿拉伯语无效",
+    ),
 )
 
 _GENERATION = (
@@ -243,7 +248,7 @@ def features(
     Without its emotion model there is no mode `text`; the accelerated token loop ignores all
     sampling parameters but the temperature (index-tts `infer_v2.py`, `use_accel`).
     """
-    table = _TABLES[model_version]
+    table = replace(_TABLES[model_version], elsewhere=_elsewhere(model_version))
     if not emotion_from_text:
         modes = tuple(mode for mode in table.emotion_modes if mode != "text")
         table = replace(table, emotion_modes=modes)
@@ -257,15 +262,33 @@ def features(
     return table
 
 
+def _elsewhere(model_version: str) -> dict[str, str]:
+    """The controls of the other version that this one lacks."""
+    own = {control.name for control in _TABLES[model_version].controls}
+    return {
+        control.name: f"IndexTTS-{version}"
+        for version, table in _TABLES.items()
+        for control in table.controls
+        if control.name not in own
+    }
+
+
 def fitted(table: Features, *, max_mel_tokens: int, max_text_tokens: int) -> Features:
-    """The same with the limits of the loaded model's own configuration."""
-    limits = {"max_mel_tokens": max_mel_tokens, "segment_tokens": max_text_tokens}
+    """The same with the limits of the loaded model's own configuration; defaults stay within."""
+    limits = {
+        "max_mel_tokens": max_mel_tokens,
+        "segment_tokens": max_text_tokens,
+        "quick_streaming_tokens": max_text_tokens,
+    }
     return replace(
         table,
         controls=tuple(
-            replace(
-                control, highest=min(control.highest, limits.get(control.name, control.highest))
-            )
+            _narrowed(control, limits[control.name]) if control.name in limits else control
             for control in table.controls
         ),
     )
+
+
+def _narrowed(control: Control, limit: int) -> Control:
+    highest = min(control.highest, limit)
+    return replace(control, highest=highest, default=min(int(control.default), int(highest)))

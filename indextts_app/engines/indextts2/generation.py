@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -75,6 +76,25 @@ def checking_each_step(module: Any, check: Callable[[], None]) -> Iterator[None]
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def stopped_by(emotion_text: Any | None, criteria: Any) -> Iterator[None]:  # noqa: ANN401
+    """
+    The language model of the mode `text` is asked after each token as well, in the block.
+
+    Upstream lets it make 32,768 tokens (`QwenEmotion.inference`), and passes nothing on to it.
+    """
+    if emotion_text is None:
+        yield
+        return
+    model = emotion_text.model
+    generate = model.generate
+    model.generate = functools.partial(generate, stopping_criteria=criteria)
+    try:
+        yield
+    finally:
+        model.generate = generate
 
 
 def meaning_of(error: Exception, values: Mapping[str, Value]) -> Exception | None:

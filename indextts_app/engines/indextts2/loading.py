@@ -23,7 +23,7 @@ from typing import Any
 from indextts_app.engines.base import EngineUnfit
 from indextts_app.engines.indextts2 import device as devices
 from indextts_app.engines.indextts2.variant import VARIANTS
-from indextts_app.engines.indextts2.weights import Weights
+from indextts_app.engines.indextts2.weights import MANIFEST, Weights
 
 SETUP = "scripts/setup_indextts2.sh"
 
@@ -115,13 +115,10 @@ def prepare() -> None:
 
 
 def _torch() -> Any:  # noqa: ANN401
-    """Torch, with the way paved for the model's other imports."""
+    """Torch, where it and the model's package are installed."""
     for package in ("indextts", "torch"):
         _check_installed(package)
-    torch = _imported("torch")
-    if torch.version.cuda is None:
-        _without_torchaudio_extension()
-    return torch
+    return _imported("torch")
 
 
 def _check_installed(package: str) -> None:
@@ -136,8 +133,9 @@ def _imported(name: str) -> types.ModuleType:
     """A module of the model's environment."""
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        missing = error.name or name
+    except (ImportError, OSError) as error:
+        # A library that is linked against another one that is not there is an OSError.
+        missing = getattr(error, "name", None) or type(error).__name__
         raise EngineUnfit(
             f"{name} cannot be imported by {sys.executable} ({missing}: {_said(error)}). Its "
             f"environment lacks something, or has it in another version: run {SETUP} again."
@@ -201,9 +199,18 @@ def _constructed(
     except Exception as error:  # an edge: every library of the model may say no in its own way
         raise EngineUnfit(
             f"IndexTTS-{asked.version} cannot be loaded from {weights.model_dir} "
-            f"({type(error).__name__}: {_said(error)}). The files themselves are whole; see "
-            f"whether the environment is: run {SETUP} again."
+            f"({type(error).__name__}: {_said(error)}). {_suspect(weights)}"
         ) from error
+
+
+def _suspect(weights: Weights) -> str:
+    """What to look at where the weights passed and cannot be loaded all the same."""
+    if weights.checked == "sha256":
+        return f"The files themselves are whole; see whether the environment is: run {SETUP} again."
+    return (
+        f"Without {MANIFEST} only the structure of the files was checked, so one of them may be "
+        f"damaged: run {SETUP} again, which fetches what is not right."
+    )
 
 
 @contextmanager
@@ -227,7 +234,8 @@ def _compile_rules() -> None:
     package = find_spec("indextts")
     folders = (package and package.submodule_search_locations) or [""]
     rules = Path(folders[0]) / "utils" / "tagger_cache"
-    if any(rules.glob("*.fst")) or not rules.parent.is_dir():
+    whole = rules / ".whole"
+    if whole.exists() or not rules.parent.is_dir():
         return
     try:
         lock = rules.with_suffix(".lock").open("w")
@@ -240,23 +248,13 @@ def _compile_rules() -> None:
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not any(rules.glob("*.fst")):
-            _imported("indextts.utils.front").TextNormalizer().load()
-
-
-def _without_torchaudio_extension() -> None:
-    """
-    Every torchaudio of PyPI for Linux is linked against CUDA, and does not load with a CPU torch.
-
-    The model uses its Python parts only, which ask this module whether there is an extension.
-    """
-    extension = types.ModuleType("torchaudio._extension")
-    vars(extension).update(
-        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
-        _IS_ALIGN_AVAILABLE=False,
-        fail_if_no_align=lambda function: function,
-    )
-    sys.modules.setdefault("torchaudio._extension", extension)
+        if whole.exists():
+            return
+        # Upstream reads whatever lies there, and a worker may have ended while it wrote.
+        for torn in rules.glob("*.fst"):
+            torn.unlink()
+        _imported("indextts.utils.front").TextNormalizer().load()
+        whole.touch()
 
 
 def _silence() -> None:

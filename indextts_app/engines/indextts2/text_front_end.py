@@ -43,9 +43,10 @@ class Reading:
 
     segments: tuple[Segment, ...]
     text: str
-    """What is spoken."""
+    """What is spoken, without the unknown tokens."""
     unknown_tokens: int
-    """Those that the model leaves out."""
+    """Those that the model does not know: it is given one number for all of them, and may skip or
+    garble them."""
     normalize_seconds: float
 
     @property

@@ -12,9 +12,11 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shlex
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -244,7 +246,8 @@ def verified(model_dir: Path, version: str, *, emotion_from_text: bool = True) -
     With a manifest each file's size and SHA-256 are compared with it, at every start, because a
     disk or a copy can go wrong later as well; 8 GB take seconds where loading them takes longer.
     Without one (a folder copied by hand) each required file must be there and have a complete
-    structure. The emotion model is left out where `emotion_from_text` is off.
+    structure, and PyTorch's files the checksums that they carry, which is all read as well. The
+    emotion model is left out where `emotion_from_text` is off.
 
     Raises:
         WeightsUnfit: a file is missing, cut off or altered, or the folder is not this version's.
@@ -355,7 +358,7 @@ def each(check: Callable[[str], Fault | None], paths: Iterable[str]) -> list[Fau
 
 
 def structural_fault(model_dir: Path, path: str) -> Fault | None:
-    """What a file's own format shows to be wrong with it, without reading all of it."""
+    """What a file's own format shows to be wrong with it; safetensors carry no checksum."""
     file = model_dir / path
     try:
         size = file.stat().st_size
@@ -487,17 +490,19 @@ _LEGACY_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 def _torch(path: Path, _size: int) -> Translated | None:
     with path.open("rb") as file:
         if file.read(len(_LEGACY_TORCH)) == _LEGACY_TORCH:
-            return None
+            return Translated(
+                "is in the format of PyTorch before 1.6, which carries no checksum (load it and "
+                "torch.save it again)",
+                "为 PyTorch 1.6 之前的格式，没有校验和（请加载后用 torch.save 重新保存）",
+            )
         try:
             with zipfile.ZipFile(file) as archive:
-                entries = archive.infolist()
-                for entry in entries:
-                    file.seek(entry.header_offset)
-                    if file.read(4) != b"PK\3\4":
-                        return _CUT_OFF
-        except (zipfile.BadZipFile, ValueError):
+                names = archive.namelist()
+                if archive.testzip():
+                    return _CUT_OFF
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError):
             return _CUT_OFF
-    if not any(entry.filename.endswith("/data.pkl") for entry in entries):
+    if not any(name.endswith("/data.pkl") for name in names):
         return Translated("is no PyTorch checkpoint", "不是 PyTorch 权重文件")
     return None
 
@@ -532,6 +537,67 @@ def _tiktoken(path: Path, _size: int) -> Translated | None:
     return None
 
 
+_PIECE, _TRAINER, _NORMALIZER = 1, 2, 3
+"""Fields of SentencePiece's `ModelProto`; what it was trained with follows the vocabulary."""
+_TEXT = 1
+"""Of its `SentencePiece`."""
+
+
+def _sentencepiece(path: Path, _size: int) -> Translated | None:
+    try:
+        fields = list(_protobuf(path.read_bytes()))
+        pieces = [
+            dict(_protobuf(value))[_TEXT].decode() for number, value in fields if number == _PIECE
+        ]
+    except (LookupError, ValueError):
+        return _CUT_OFF
+    if all(pieces) and {_PIECE, _TRAINER, _NORMALIZER} <= {number for number, _ in fields}:
+        return None
+    return _CUT_OFF
+
+
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+"""Wire types of protobuf; the others are not in use any more."""
+
+
+def _protobuf(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a message by number, a varint as nothing; `ValueError`: it is none."""
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
+        number, kind = tag >> 3, tag & 7
+        length = {_VARINT: 0, _EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(kind)
+        if kind == _VARINT:
+            _, position = _varint(message, position)
+        elif kind == _BYTES:
+            length, position = _varint(message, position)
+        if not number or length is None or position + length > len(message):
+            raise ValueError("no protobuf")
+        yield number, message[position : position + length]
+        position += length
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """The number there, at most 64 bits, and where it ends."""
+    number = 0
+    for count, byte in enumerate(message[position : position + 10]):
+        number |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return number, position + count + 1
+    raise ValueError("no protobuf")
+
+
+_JINJA_BLOCK = re.compile(r"\{%[-+]?\s*(end)?(?:if|for|macro)\b")
+
+
+def _jinja(path: Path, _size: int) -> Translated | None:
+    try:
+        ends = [bool(end) for end in _JINJA_BLOCK.findall(path.read_text("utf-8"))]
+    except ValueError:
+        return _CUT_OFF
+    return None if ends and sum(ends) * 2 == len(ends) else _CUT_OFF
+
+
 _STRUCTURES: Mapping[str, Callable[[Path, int], Translated | None]] = MappingProxyType(
     {
         ".yaml": _yaml,
@@ -541,5 +607,7 @@ _STRUCTURES: Mapping[str, Callable[[Path, int], Translated | None]] = MappingPro
         ".bin": _torch,
         ".safetensors": _safetensors,
         ".tiktoken": _tiktoken,
+        ".model": _sentencepiece,
+        ".jinja": _jinja,
     }
 )

@@ -18,7 +18,7 @@ ROWS = ("audio_seconds", "rms_dbfs", "audio_verdict", "duration_ms", "model_vers
 def replay_panel(
     then: Mapping[str, Any], result: SynthesisResult, model_version: str | None, language: str
 ) -> str:
-    """The old request_id and the new, their figures, and whether they are the same."""
+    """The old request_id and the new, their figures, whether they are the same, and why not."""
     now = {
         "audio_seconds": result.signal.audio_seconds,
         "rms_dbfs": result.signal.rms_dbfs,
@@ -29,6 +29,7 @@ def replay_panel(
     same = replay.is_same(then, result.signal.audio_seconds, result.signal.rms_dbfs)
     key = "replay_no_old" if same is None else "replay_same" if same else "replay_other"
     tone = "good" if same else "warn"
+    why = "" if replay.is_read_alike(then, result.glossary_hash) else "replay_glossary"
     rows = "".join(
         f'<tr><th scope="row">{say(name, language)}</th>'
         f"<td>{_shown(name, then.get(name), language)}</td>"
@@ -43,7 +44,7 @@ def replay_panel(
     return (
         f'<div class="verdict" role="status" data-replay="{key}">'
         f'<span class="badge {tone}">{say("replay_done", language)}</span>'
-        f"<span>{say(key, language)}</span></div>"
+        f"<span>{say(key, language)}{' ' + say(why, language) if why else ''}</span></div>"
         f'<table class="rows replayed"><thead><tr>{heads}</tr></thead><tbody>'
         f'<tr><th scope="row">request_id</th>{ids}</tr>{rows}</tbody></table>'
     )

@@ -116,6 +116,10 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
         "replay_no_old": Translated(
             "The first one delivered no audio; this one did.", "原请求没有音频，这次有。"
         ),
+        "replay_glossary": Translated(
+            "The glossary has changed: some words of this text are read differently now.",
+            "术语词汇表已变更：该文本中有些词的读法与当时不同。",
+        ),
         "audio_seconds": Translated("Length", "时长"),
         "rms_dbfs": Translated("Loudness", "响度"),
         "audio_verdict": Translated("Verdict", "判定"),

@@ -239,6 +239,23 @@ def generation_parameters(direct: Direct) -> dict[str, Any]:
     return {"told": told, "tokens": tokens, "limited": short.notes["length_limited"]}
 
 
+def emotion_stopping(direct: Direct) -> list[Any]:
+    """What the language model of emotions is asked to heed in a request, and outside of one."""
+    model = direct.tts.qwen_emo.model
+    own, heeded = model.generate, []
+
+    def listened(**given: Any) -> Any:
+        criteria = given.get("stopping_criteria")
+        heeded.append(criteria and [type(one).__name__ for one in criteria])
+        return own(**given)
+
+    model.generate = listened
+    direct.speak("你好。", emotion_mode="text", emotion_text="happy")
+    direct.tts.qwen_emo.inference("happy")
+    model.generate = own
+    return heeded
+
+
 def texts(direct: Direct) -> dict[str, Any]:
     """How texts are read, previewed and refused, and what is printed meanwhile."""
     printed = io.StringIO()
@@ -292,6 +309,7 @@ def main() -> None:
                     streamed_and_whole,
                     alternating_speakers,
                     emotion_vectors,
+                    emotion_stopping,
                     generation_parameters,
                     texts,
                     times,

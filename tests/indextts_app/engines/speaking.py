@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from indextts_app.engines.base import Capabilities, Samples, Task
-from indextts_app.workers.worker import EngineSpec, Silence, Worker
+from indextts_app.workers.listener import Silence
+from indextts_app.workers.worker import EngineSpec, Worker
 
 TEXT = "你好世界。Hello world, this is a test! 这是第二句。"
 LONG = TEXT * 3

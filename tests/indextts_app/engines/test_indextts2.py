@@ -137,15 +137,15 @@ async def test_stages_and_total_agree(two: Speaking) -> None:
 
 
 async def test_the_text_is_told_as_it_is_read(two: Speaking) -> None:
-    """Chinese without the blanks between tokens, and without what the model leaves out."""
+    """Chinese without the blanks between tokens, and without what the model does not know."""
     assert (await two.speak("第1次，你好😀。")).text == "第一次,你好."
 
 
 async def test_each_segment_is_handed_over_as_it_is_made(two: Speaking) -> None:
-    """The first one's audio is there before the second is begun, and silence only between them."""
+    """Each one's audio is there before the next is begun, and silence only between them."""
     spoken = await two.speak(LONG, controls={"segment_tokens": 20, "interval_silence_ms": 100})
     order = [event for event in spoken.events if event == "audio" or isinstance(event, tuple)]
-    assert order[:3] == [(1, 3), "audio", (2, 3)]
+    assert order == [(1, 3), "audio", (2, 3), "audio", (3, 3), "audio"]
     speech = spoken.notes["acoustic_tokens"] * CODE_SAMPLES["2"]
     assert len(spoken.samples) == speech + 2 * (RATE // 10)
     assert spoken.samples[-10:].any()
@@ -443,6 +443,24 @@ async def test_a_request_is_given_up_within_a_token(
         again = await worker.speak("Hi.")
         assert again.notes["speaker_cache_hit"]
         assert len(again.samples) == again.notes["acoustic_tokens"] * CODE_SAMPLES["2"]
+
+
+async def test_reading_an_emotion_is_given_up_within_a_token(
+    started: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    until: Callable[[Callable[[], object]], Awaitable[None]],
+) -> None:
+    """Its language model may make 32,768 tokens, which would take minutes."""
+    monkeypatch.setenv("DOUBLE_TOKEN_SECONDS", "0.05")
+    async with started() as worker:
+        spoken, task = Spoken(), worker.task("Hi.", emotion_mode="text", emotion_text="sad")
+        given_up = asyncio.create_task(worker.work(task, spoken))
+        await until(lambda: "emotion_text" in spoken.events)
+        given_up.cancel()
+        await worker.worker.settle()
+        assert worker.worker.is_free
+        assert "acoustic" not in spoken.events
+        assert len((await worker.speak("Hi.")).samples)
 
 
 # --- What cannot be loaded -----------------------------------------------------------------------

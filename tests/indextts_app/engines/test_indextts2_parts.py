@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from indextts_app.engines.base import EngineUnfit, FieldUnusable, OutOfMemory
 from indextts_app.engines.indextts2 import device, features, generation, loading
+from indextts_app.engines.indextts2.engine import IndexTTS2Engine
 from indextts_app.engines.indextts2.language import language_of
+from indextts_app.engines.indextts2.weights import Weights
 
 # --- Languages -----------------------------------------------------------------------------------
 
@@ -160,6 +162,21 @@ def test_without_nvml_the_card_is_not_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert not [name for name in told if name.startswith("gpu_used")]
 
 
+def test_dropped_speakers_leave_the_allocator_as_well() -> None:
+    """A worker is judged by what its allocator holds."""
+    told: list[str] = []
+    engine = IndexTTS2Engine()
+    engine._loaded = SimpleNamespace(  # type: ignore[assignment]
+        cache=SimpleNamespace(clear=lambda: told.append("cleared")),
+        memory=object(),
+        loaded=SimpleNamespace(
+            torch=SimpleNamespace(cuda=SimpleNamespace(empty_cache=lambda: told.append("emptied")))
+        ),
+    )
+    engine.drop_speakers()
+    assert told == ["cleared", "emptied"]
+
+
 # --- What errors mean ----------------------------------------------------------------------------
 
 
@@ -244,11 +261,31 @@ def test_rules_that_cannot_be_written_are_named_before_they_are_compiled(
 
 def test_rules_that_are_there_need_no_writable_folder(package: Path, compiled: list[Path]) -> None:
     """A package that is installed for all is often read-only."""
-    (package / "utils" / "tagger_cache").mkdir()
-    (package / "utils" / "tagger_cache" / "zh_tn_tagger.fst").touch()
+    loading._compile_rules()
+    (package / "utils" / "tagger_cache.lock").unlink()
     (package / "utils" / "tagger_cache.lock").mkdir()
     loading._compile_rules()
-    assert not compiled
+    assert len(compiled) == 1
+
+
+def test_rules_whose_compilation_was_interrupted_are_compiled_again(
+    package: Path, compiled: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream would read whatever is there."""
+    rules = package / "utils" / "tagger_cache"
+    front = loading._imported("indextts.utils.front")
+
+    def killed() -> None:
+        (rules / "zh_tn_tagger.fst").write_text("half")
+        raise KeyboardInterrupt
+
+    broken = SimpleNamespace(TextNormalizer=lambda: SimpleNamespace(load=killed))
+    monkeypatch.setattr(loading, "_imported", lambda _: broken)
+    with pytest.raises(KeyboardInterrupt):
+        loading._compile_rules()
+    monkeypatch.setattr(loading, "_imported", lambda _: front)
+    loading._compile_rules()
+    assert [path.read_text() for path in compiled] == [""]
 
 
 def test_rules_are_compiled_by_one_worker_at_a_time(
@@ -258,14 +295,41 @@ def test_rules_are_compiled_by_one_worker_at_a_time(
     loading._compile_rules()
     assert len(compiled) == 1
     compiled.pop().unlink()
+    whole = package / "utils" / "tagger_cache" / ".whole"
+    whole.unlink()
 
     def another_makes_them(_: object, how: int) -> None:
         assert how == loading.fcntl.LOCK_EX
-        (package / "utils" / "tagger_cache" / "zh_tn_tagger.fst").touch()
+        whole.touch()
 
     monkeypatch.setattr(loading.fcntl, "flock", another_makes_them)
     loading._compile_rules()
     assert not compiled
+
+
+@pytest.mark.parametrize(
+    ("checked", "says"),
+    [
+        ("sha256", "The files themselves are whole"),
+        ("structure", r"Without weights\.json only the structure of the files was checked"),
+    ],
+)
+def test_files_are_called_whole_only_where_every_byte_was_compared(
+    checked: Literal["sha256", "structure"],
+    says: str,
+    asked: Callable[..., loading.Loading],
+    tmp_path: Path,
+) -> None:
+    """Otherwise one of them may be what cannot be loaded."""
+
+    def failing(**_: object) -> None:
+        raise ValueError("unexpected key")
+
+    torch = SimpleNamespace(manual_seed=lambda _: None, OutOfMemoryError=MemoryError)
+    module = SimpleNamespace(IndexTTS2=failing)
+    found = Weights(tmp_path, checked, None, ())
+    with pytest.raises(EngineUnfit, match=f"ValueError: unexpected key.*{says}"):
+        loading._constructed(module, torch, asked(), found, "cpu")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -316,13 +380,23 @@ def test_what_is_not_loaded_is_not_offered() -> None:
 
 
 def test_limits_are_those_of_the_loaded_model() -> None:
-    """Where they are narrower than the table."""
+    """Where they are narrower than the table; a default is never beyond them."""
     table = features.fitted(
         features.features(model_version="2"), max_mel_tokens=600, max_text_tokens=400
     )
-    highest = {control.name: control.highest for control in table.controls}
-    assert (highest["max_mel_tokens"], highest["segment_tokens"]) == (600, 400)
-    assert highest["top_k"] == 100
+    limits = {
+        control.name: (control.default, control.highest)
+        for control in table.controls
+        if control.kind == "integer"
+    }
+    assert limits == {
+        "interval_silence_ms": (200, 5_000),
+        "segment_tokens": (120, 400),
+        "quick_streaming_tokens": (0, 400),
+        "top_k": (30, 100),
+        "num_beams": (3, 10),
+        "max_mel_tokens": (600, 600),
+    }
 
 
 def test_parameters_are_told_only_where_there_are_controls() -> None:

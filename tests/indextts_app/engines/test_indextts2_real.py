@@ -120,6 +120,11 @@ def test_sampling_is_what_was_asked(direct: dict[str, Any]) -> None:
     }
 
 
+def test_the_language_model_of_emotions_can_be_stopped(direct: dict[str, Any]) -> None:
+    """Upstream passes it nothing; it is asked after each token, in its block only."""
+    assert direct["emotion_stopping"] == [["StopWhenCancelled"], None]
+
+
 def test_the_ends_of_every_range_work(direct: dict[str, Any]) -> None:
     """Together as well; the checkpoint makes 39 tokens of every segment."""
     assert direct["generation_parameters"]["tokens"] == [39] * 4
@@ -243,6 +248,17 @@ async def test_25_is_longer_by_its_factor(two_five: Speaking) -> None:
     assert len(slow.samples) / len(usual.samples) == pytest.approx(1.5, abs=0.02)
     assert len(fast.samples) / len(usual.samples) == pytest.approx(0.5, abs=0.02)
     assert "HANG2" in (usual.text or "")
+
+
+async def test_25_reads_kanji_the_same_each_time(two_five: Speaking) -> None:
+    """Upstream's Japanese reader can replace some by chance; it is built not to."""
+    task = two_five.task("今日は天気が良いので、公園で友達と昼食を食べました。", controls=FASTER)
+    first = await two_five.work(task)
+    read = {
+        "".join(segment.text for segment in await two_five.worker.preview(task)) for _ in range(8)
+    }
+    assert read == {first.text}
+    assert (await two_five.work(task)).samples.tobytes() == first.samples.tobytes()
 
 
 async def test_25_cuts_and_previews_alike(two_five: Speaking) -> None:

@@ -121,7 +121,8 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def cut(path: Path) -> None:
     """As a download that broke off."""
-    path.write_bytes(path.read_bytes()[:-100])
+    content = path.read_bytes()
+    path.write_bytes(content[: -min(100, len(content) // 3)])
 
 
 def fill_with_zeros(path: Path) -> None:
@@ -150,7 +151,9 @@ def put_a_page(path: Path) -> None:
         "hf_cache/semantic_codec_model.safetensors",
         "hf_cache/w2v-bert-2.0/model.safetensors",
         "hf_cache/bigvgan/config.json",
+        "bpe.model",
         f"{QWEN}/tokenizer.json",
+        f"{QWEN}/chat_template.jinja",
     ],
 )
 def test_a_damaged_file_is_named_without_a_manifest(
@@ -183,11 +186,50 @@ def test_a_zip_that_is_no_checkpoint_is_named(folder: Path) -> None:
     assert "gpt.pth is no PyTorch checkpoint" in refusal(folder)
 
 
-def test_a_checkpoint_of_an_old_torch_is_taken(folder: Path) -> None:
+def test_a_checkpoint_of_an_old_torch_is_taken_by_its_hash_only(folder: Path) -> None:
     """Before 1.6 it was no zip file: `torch.save(…, _use_new_zipfile_serialization=False)`."""
     legacy = bytes.fromhex("80028a0a6cfc9c46f9206aa85019") + b".\x80\x02M\xe9\x03."
-    (folder / "hf_cache/campplus_cn_common.bin").write_bytes(legacy)
-    assert verified(folder, "2")
+    path = folder / "hf_cache/campplus_cn_common.bin"
+    model_weights.trust(folder, "2")
+    path.write_bytes(legacy)
+    manifest = weights.Manifest.read(folder)
+    assert manifest
+    files = tuple(
+        weights.Listed(file.path, len(legacy), weights.sha256_of(path))
+        if folder / file.path == path
+        else file
+        for file in manifest.files
+    )
+    weights.Manifest("2", files).write(folder)
+    assert verified(folder, "2").checked == "sha256"
+    (folder / MANIFEST).unlink()
+    assert f"{path.name} is in the format of PyTorch before 1.6" in refusal(folder)
+
+
+def test_one_changed_byte_of_a_checkpoint_is_found_without_a_manifest(folder: Path) -> None:
+    """By the checksum that the file itself carries of each tensor."""
+    content = (folder / "gpt.pth").read_bytes()
+    middle = content.index(b"\1" * 100) + 50
+    (folder / "gpt.pth").write_bytes(content[:middle] + b"\2" + content[middle + 1 :])
+    assert "gpt.pth is cut off or damaged" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"garbage",
+        b"\x0a\x03abc",
+        # A piece that is no text; then a whole vocabulary without what should follow it.
+        b"\x0a\x03\x0a\x01\xff\x12\x00\x1a\x00",
+        b"\x0a\x03\x0a\x01a\x12\x00",
+        b"\x0b\x0a\x03\x0a\x01a\x12\x00\x1a\x00",
+        b"\xff" * 20,
+    ],
+)
+def test_a_vocabulary_that_cannot_be_read_is_named(content: bytes, folder: Path) -> None:
+    """Before sentencepiece says something about protobuf."""
+    (folder / "bpe.model").write_bytes(content)
+    assert "bpe.model is cut off or damaged" in refusal(folder)
 
 
 def test_a_folder_in_place_of_a_file_is_named(folder: Path) -> None:

@@ -93,7 +93,9 @@ def test_a_mode_sends_only_what_it_needs(mode: str, needed: dict[str, Any]) -> N
 )
 def test_the_emotions_own_controls_go_with_the_modes_that_use_them(mode: str, has: bool) -> None:
     """A switch that would do nothing is not sent, so that it is not refused."""
-    request = asking.asked(TWO, sent(emotion_mode=mode, control_emotion_random=True))
+    request = asking.asked(
+        TWO, sent(emotion_mode=mode, emotion_reference=FILE, control_emotion_random=True)
+    )
     assert isinstance(request, dict)
     assert ("emotion_random" in request) is has
 
@@ -194,3 +196,11 @@ def test_what_another_engine_had_is_named() -> None:
         "speed",
         "text_normalization",
     ]
+
+
+def test_a_recording_of_the_emotion_that_is_missing_is_asked_for() -> None:
+    """In the words of the page, which has no field of that name."""
+    refused = asking.asked(TWO, {"text": "hi", "emotion_mode": "reference"})
+    assert isinstance(refused, errors.EmotionReferenceRefused)
+    assert "Upload or record one" in refused.message("en")
+    assert "请上传或录制" in refused.message("zh")

@@ -45,7 +45,7 @@ class Scripted:
 
     @property
     def capabilities(self) -> Any:
-        raise errors.NotReady(reason="loading")
+        raise errors.NotReady(reason="loading.", reason_zh="加载。")
 
     async def synthesize(
         self, asked: Any, caller: Any, *, recordings: Any, watcher: Any, live: Any, needs_file: bool
@@ -251,7 +251,7 @@ def test_a_preset_that_was_deleted_is_no_longer_named(
     [
         ((Segment("HELLO .", 3), Segment("YOU .", 300)), "over the limit of 120"),
         (errors.TextEmpty(limit=500), "Type a text"),
-        (errors.NotReady(reason="it is loading."), "cannot take requests now"),
+        (errors.NotReady(reason="it is loading.", reason_zh="加载。"), "cannot take requests now"),
     ],
 )
 def test_the_segments_are_shown_or_why_not(settings: Settings, outcome: Any, shown: str) -> None:

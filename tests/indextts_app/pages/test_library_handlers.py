@@ -11,10 +11,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import soundfile
+from pydantic import SecretStr
 
 from indextts_app.engines import features
 from indextts_app.engines.base import EMOTIONS, Capabilities
 from indextts_app.library import Library
+from indextts_app.operators import COOKIE, Operators
 from indextts_app.pages import asking
 from indextts_app.pages.fields import Fields
 from indextts_app.pages.gradio_environment import upload_folder
@@ -59,7 +61,9 @@ class Page:
         fields = Fields()
         for name in OPENED:
             fields.add(name, cast("Any", object()))
-        self.handlers = LibraryHandlers(cast("Synthesizer", self), self.settings, CAN, fields)
+        self.handlers = LibraryHandlers(
+            cast("Synthesizer", self), self.settings, CAN, fields, Operators(self.settings)
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -82,9 +86,10 @@ def page(tmp_path: Path) -> Page:
     return Page(tmp_path)
 
 
-def visitor(host: str = "127.0.0.1", language: str = "en") -> Any:
+def visitor(host: str = "127.0.0.1", language: str = "en", **headers: str) -> Any:
     """A request of somebody at this address."""
-    return SimpleNamespace(headers={"accept-language": language}, client=SimpleNamespace(host=host))
+    told = {"accept-language": language, "host": "localhost:7860", **headers}
+    return SimpleNamespace(headers=told, client=SimpleNamespace(host=host))
 
 
 def did(handler: Any, *values: object, by: Any = None) -> list[dict[str, Any]]:
@@ -278,3 +283,51 @@ def test_speakers_are_offered_in_the_visitors_language(page: Page) -> None:
         page.handlers.save_speaker, "安", page.recording(), by=visitor(language="zh")
     )
     assert [name for name, _ in speakers["choices"]] == ["示例（合成音）", "安"]
+
+
+def test_another_sites_page_changes_nothing(page: Page) -> None:
+    """Its request comes from the operator's own browser, and says where it was made."""
+    foreign = [
+        visitor(**{"sec-fetch-site": "cross-site"}),
+        visitor(origin="https://evil.example"),
+        visitor(origin="null"),
+    ]
+    for by in foreign:
+        *_, told = did(page.handlers.add_term, "API", "接口", "", by=by)
+        assert "Another site" in told["value"]
+    assert page.library.glossary.all() == {}
+    *_, told = did(
+        page.handlers.add_term, "API", "接口", "", by=visitor(origin="http://localhost:7860")
+    )
+    assert "API" in page.library.glossary.all()
+
+
+def test_with_a_password_operators_log_in_first(page: Page) -> None:
+    """The session of the operations page is good for this one, and the address is not enough."""
+    page.handlers._operators = operators = Operators(
+        page.settings.model_copy(update={"operations_password": SecretStr("password 1")})
+    )
+    *_, told = did(page.handlers.add_term, "API", "接口", "")
+    assert "/operations" in told["value"]
+    token = operators.login("127.0.0.1", "operator", "password 1")
+    did(page.handlers.add_term, "API", "接口", "", by=visitor(cookie=f"{COOKIE}={token}"))
+    assert "API" in page.library.glossary.all()
+
+
+@pytest.mark.parametrize(("language", "told"), [("en", "Give it a name"), ("zh", "请取一个名称")])
+def test_an_empty_name_is_asked_for_in_the_words_of_the_page(
+    language: str, told: str, page: Page
+) -> None:
+    """Neither the field's name nor that of the API is known to who looks at the page."""
+    answer = did(page.handlers.save_speaker, " ", page.recording(), by=visitor(language=language))
+    assert told in answer[-1]["value"]
+    assert "'name'" not in answer[-1]["value"]
+
+
+def test_only_what_can_be_deleted_is_offered_for_it(page: Page) -> None:
+    """The built-in speaker stays, whoever asks."""
+    offered = {
+        chosen: asyncio.run(page.handlers.offer_deletion(chosen))["interactive"]
+        for chosen in ("sample", "anna", None)
+    }
+    assert offered == {"sample": False, "anna": True, None: False}

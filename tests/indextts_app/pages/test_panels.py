@@ -122,15 +122,17 @@ def test_who_waits_sees_the_place_in_the_queue() -> None:
 
 
 def test_progress_tells_what_is_done_and_what_comes() -> None:
-    """The stages before the current one are done, those after it come next."""
+    """What was entered before the current stage is done, what was not is skipped, the rest next."""
     now = 10.0
     progress = Progress(clock=lambda: now)
     progress.waiting(1)
+    progress.stage("text_prep")
     progress.stage("acoustic")
     now = 11.25
     assert progress.ahead is None
-    assert dict(progress.steps(STAGES)) == {
+    assert dict(progress.steps(("text_prep", "emotion_text", *STAGES[1:]))) == {
         "text_prep": "done",
+        "emotion_text": "skipped",
         "acoustic": "now",
         "vocoder": "next",
         "post": "next",

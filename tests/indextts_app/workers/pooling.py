@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 
 from indextts_app.engines.base import Task
-from indextts_app.workers.worker import EngineSpec, Silence
+from indextts_app.workers.listener import Silence
+from indextts_app.workers.worker import EngineSpec
 
 DRILL = EngineSpec(
     "drill", {"seconds": 0.005, "slow_seconds": 0.3}, start_seconds=10, settle_seconds=0.1

@@ -9,19 +9,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+import structlog
 from pooling import DRILL, SLOWER, Ear, is_gone, task
 
 from indextts_app import errors
+from indextts_app.engines.base import Samples
 from indextts_app.workers import pool as pool_module
 from indextts_app.workers import worker as worker_module
+from indextts_app.workers.listener import Silence
 from indextts_app.workers.pool import WorkerPool
 from indextts_app.workers.worker import EngineSpec
+from observability import losses
 
 if TYPE_CHECKING:
     from conftest import LogReader
@@ -210,8 +214,9 @@ async def test_an_unfit_engine_is_tried_again_ever_more_rarely(
     async with pools(own(UNFIT), ready=False) as pool:
         await until(lambda: starts.exists() and len(starts.read_text()) == 2)
         await until(lambda: "missing" in (pool.unavailable or ""))
-        with pytest.raises(errors.NotReady, match="the voice data is missing"):
+        with pytest.raises(errors.NotFit, match=r"missing\. The operator must") as refused:
             await pool.run(task())
+        assert "引擎 own 无法启动：" in refused.value.message("zh")
         await asyncio.sleep(0.2)
         assert len(starts.read_text()) == 2
 
@@ -308,6 +313,20 @@ async def test_an_interpreter_that_is_not_there_is_named(pools: Any, until: Unti
     spec = replace(DRILL, python=Path("/nowhere/python"))
     async with pools(spec, ready=False) as pool:
         await until(lambda: "/nowhere/python cannot be run" in (pool.unavailable or ""))
+
+
+async def test_an_interpreter_without_numpy_is_told_in_one_line(
+    pools: Any, until: Until, tmp_path: Path
+) -> None:
+    """The operator reads what to run, and no traceback."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys._base_executable} -S "$@"\n')  # type: ignore[attr-defined]
+    python.chmod(0o700)
+    with structlog.testing.capture_logs() as logged:
+        async with pools(replace(DRILL, python=python), ready=False) as pool:
+            await until(lambda: "INDEXTTS_WORKER_PYTHON" in (pool.unavailable or ""))
+            assert "scripts/setup_indextts2.sh" in (pool.unavailable or "")
+    assert not [line for line in logged if "Traceback" in str(line.get("message"))]
 
 
 CHATTY = """
@@ -456,3 +475,68 @@ async def test_a_killed_service_leaves_no_worker_behind(until: Until) -> None:
         assert len(pids) == 2
         service.kill()
     await until(lambda: all(map(is_gone, pids)))
+
+
+# --- Listening -----------------------------------------------------------------------------------
+
+
+class Deaf(Silence):
+    """Fails at whatever it hears, in a way that means something elsewhere."""
+
+    def _fails(self, *_: object) -> None:
+        raise KeyError("deaf")
+
+    waiting = taken = stage = segment = audio = measured = _fails
+
+
+async def test_a_listener_that_fails_costs_nothing_but_what_it_would_have_heard(
+    pools: Any, until: Until, log: LogReader
+) -> None:
+    """The task becomes sound on the same worker, and each call that failed is counted."""
+    before = losses.lost().get("listener", 0)
+    async with pools() as pool:
+        pids = pool.pids()
+        both = asyncio.gather(pool.run(task(), Deaf()), pool.run(task(), Deaf()))
+        assert all(delivery.samples.any() for delivery in await both)
+        assert (pool.pids(), pool.busy, pool.waiting) == (pids, 0, 0)
+    # Once it waits; each is taken, has five stages, a segment, audio, and is measured.
+    assert losses.lost()["listener"] - before >= 1 + 2 * 9
+    assert not [line for line in log.lines() if line["level"] == "error"]
+
+
+QUICK = """
+import numpy as np
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def synthesize(self, job):
+        for number in range(1, 4):
+            job.segment(number, 3)
+            if number > 1:
+                job.audio(np.ones(10, np.int16))
+            job.audio(np.ones(1_000, np.int16))
+"""
+
+
+@dataclass
+class Counting(Silence):
+    """How many samples were there when each segment began."""
+
+    heard: int = 0
+    begun: list[tuple[int, int]] = field(default_factory=list)
+
+    def audio(self, samples: Samples, sample_rate: int) -> None:
+        self.heard += len(samples)
+
+    def segment(self, number: int, count: int) -> None:
+        self.begun.append((number, self.heard))
+
+
+async def test_each_segment_is_there_before_the_next_is_begun(
+    pools: Any, own: Callable[..., EngineSpec]
+) -> None:
+    """However short it is, and however soon after its silence: nothing of it is held back."""
+    ear = Counting()
+    async with pools(own(QUICK)) as pool:
+        delivery = await pool.run(task(), ear)
+    assert ear.begun == [(1, 0), (2, 1_000), (3, 2_010)]
+    assert ear.heard == len(delivery.samples) == 3_020

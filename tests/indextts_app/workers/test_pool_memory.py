@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -323,6 +324,82 @@ class TestIdle:
                 with pytest.raises(errors.NotReady, match="the weights are gone"):
                     await pool.run(task())
             assert pool.unloaded_workers == 0
+
+
+SLOW_START = """
+import time
+from pathlib import Path
+from indextts_app.engines.drill import DrillEngine
+class Own(DrillEngine):
+    def load(self):
+        while (Path(__file__).parent / "held").exists():
+            time.sleep(0.01)
+        return super().load()
+"""
+
+
+class TestLoadedAgain:
+    """While the only worker is away, nobody waits who cannot be served in time."""
+
+    async def test_who_cannot_wait_so_long_is_told_when_to_come(
+        self, pools: Any, own: Callable[..., EngineSpec], until: Until, tmp_path: Path
+    ) -> None:
+        """At once, also the one whose coming has it loaded; who can wait is served."""
+        clock = Clock()
+        ladder = Ladder(idle_unload_seconds=60, acts=True)
+        async with pools(own(SLOW_START), ladder=ladder, clock=clock) as pool:
+            pool._start_seconds = 40.0
+            clock.now += 61
+            pool.unload_idle()
+            await until(lambda: pool.unloaded_workers)
+            (tmp_path / "held").touch()
+            unloaded = pool._latest[0]
+            with pytest.raises(errors.NotReady, match="again, which takes about 40 sec") as raised:
+                await pool.run(task(), patience_seconds=39)
+            assert raised.value.retry_after_seconds == 40
+            assert "大约需要 40 秒" in raised.value.message("zh")
+            await until(lambda: pool._latest[0] is not unloaded)
+            clock.now += 10
+            with pytest.raises(errors.NotReady, match="about 30 seconds") as raised:
+                await pool.run(task(), patience_seconds=29)
+            with pytest.raises(errors.NotReady, match="about 30 seconds"):
+                await pool.preview(task())
+            waits = asyncio.create_task(pool.run(task(), patience_seconds=31))
+            await until(lambda: pool.waiting)
+            clock.now += 20
+            (tmp_path / "held").unlink()
+            assert (await waits).samples.any()
+            assert pool._start_seconds == 30
+
+    async def test_those_who_wait_while_it_is_recycled_are_told_the_same(
+        self, pools: Any, own: Callable[..., EngineSpec], until: Until, tmp_path: Path
+    ) -> None:
+        """Once its process has ended, and not only when their time is up."""
+        clock = Clock()
+        ladder = Ladder(recycle_requests=1, acts=True)
+        async with pools(own(SLOW_START), ladder=ladder, clock=clock) as pool:
+            pool._start_seconds = 40.0
+            (tmp_path / "held").touch()
+            served, hasty, patient = (
+                asyncio.create_task(pool.run(task(), patience_seconds=seconds))
+                for seconds in (39, 39, 41)
+            )
+            assert (await served).samples.any()
+            with pytest.raises(errors.NotReady, match="about 40 seconds"):
+                await hasty
+            assert pool.waiting == 1
+            (tmp_path / "held").unlink()
+            assert (await patient).samples.any()
+
+    async def test_with_another_worker_everybody_waits(self, pools: Any, until: Until) -> None:
+        """A queue moves on without the one that is away."""
+        async with pools(size=2) as pool:
+            pool._start_seconds = 40.0
+            crashes = asyncio.create_task(pool.run(task("crash")))
+            asked = [asyncio.create_task(pool.run(task(), patience_seconds=20)) for _ in range(5)]
+            assert all(delivery.samples.any() for delivery in await asyncio.gather(*asked))
+            with pytest.raises(errors.WorkerDied):
+                await crashes
 
 
 FRAGILE = """

@@ -12,6 +12,7 @@ from pooling import SLOWER, task
 from indextts_app import errors
 from indextts_app.engines.base import Segment
 from indextts_app.workers import pool as pool_module
+from indextts_app.workers.pool import MAX_PREVIEWS_WAITING
 from indextts_app.workers.worker import EngineSpec
 
 if TYPE_CHECKING:
@@ -44,9 +45,44 @@ async def test_a_preview_does_not_wait_for_a_running_task(pools: Any, until: Unt
 async def test_many_previews_at_once_are_all_answered(pools: Any) -> None:
     """Each with its own text, though a worker does one at a time."""
     async with pools() as pool:
-        texts = [f"sentence {number}." for number in range(20)]
+        texts = [f"sentence {number}." for number in range(1 + MAX_PREVIEWS_WAITING)]
         found = await asyncio.gather(*(pool.preview(task(text=text)) for text in texts))
     assert [one.text for (one,) in found] == texts
+
+
+async def test_only_so_many_previews_wait(pools: Any, own: Callable[..., EngineSpec]) -> None:
+    """One more is told so at once, and when to come again; whoever left makes room."""
+    async with pools(own(PICKY)) as pool:
+        asked = [
+            asyncio.create_task(pool.preview(task(text="slow")))
+            for _ in range(1 + MAX_PREVIEWS_WAITING)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.QueueFull, match="8 requests are waiting") as raised:
+            await pool.preview(task(text=TEXT))
+        assert raised.value.retry_after_seconds
+        for one in asked:
+            one.cancel()
+        await asyncio.wait(asked)
+        assert await pool.preview(task(text=TEXT)) == SEGMENTS
+
+
+async def test_one_preview_that_is_done_wakes_one(
+    pools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First come, first served: the engine is asked in the order in which they came."""
+    sent: list[str] = []
+    async with pools() as pool:
+        (worker,) = pool._alive.values()
+        send = worker._send
+        monkeypatch.setattr(
+            worker, "_send", lambda head: (sent.append(head["task"]["text"]), send(head))
+        )
+        texts = [f"sentence {number}." for number in range(5)]
+        asked = [asyncio.create_task(pool.preview(task(text=text))) for text in texts]
+        asked[2].cancel()
+        await asyncio.wait(asked)
+    assert sent == [*texts[:2], *texts[3:]]
 
 
 PICKY = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +149,26 @@ async def test_a_replay_goes_the_ordinary_way(page: Page) -> None:
     for field in ("speaker", "speed", "format", "text_hash", "audio_seconds"):
         assert first[field] == second[field]
     assert (second["source"], second["client_request_id"]) == ("replay", asked)
+
+
+async def test_a_replay_says_that_the_glossary_has_changed(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another reading sounds different, and neither seed nor controls would tell why."""
+    asked = await page.spoken()
+    panel, _ = await page.handlers.replay(page.request(), asked, TEXT, "")
+    assert "glossary has changed" not in panel["value"]
+    terms: dict[str, dict[str, str]] = {TEXT[:2]: {"zh": "读法"}}
+    pool = page.service.service.pool
+    assert pool.capabilities
+    offered = replace(pool.capabilities.features, glossary=True)
+    monkeypatch.setattr(pool, "capabilities", replace(pool.capabilities, features=offered))
+    page.service.service.library.glossary.replace(terms)
+    try:
+        panel, _ = await page.handlers.replay(page.request(), asked, TEXT, "")
+    finally:
+        page.service.service.library.glossary.replace({})
+    assert "glossary has changed" in panel["value"]
 
 
 async def test_a_replay_that_fails_says_why(page: Page) -> None:
