@@ -1,7 +1,7 @@
 """
 Measure the service beside the bare engine and the textbook recipe: scripts/bench.py [PART ...]
 
-Parts: overhead, throughput, memory, start; all of them by default. Everything runs on this
+Parts: overhead, throughput, memory, start, logs; all of them by default. Everything runs on this
 machine, in one run, with the espeak engine. Prints Markdown; --write FILE stores it as well.
 
 The part indextts2 runs only if it is named: bench.py indextts2 --python MODEL_PYTHON. It measures
@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import bench_logs
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -343,6 +344,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--months", type=int, default=2, help="of generated lines, for logs")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--python", type=Path, help="the model's interpreter, for indextts2")
     parser.add_argument("--model-dir", type=Path, help="weights; a tiny checkpoint if not named")
@@ -357,6 +359,7 @@ def main() -> None:
             "throughput": lambda: throughput(folder, asked.seconds),
             "memory": lambda: memory(folder, asked.requests),
             "start": lambda: start(folder, 5),
+            "logs": lambda: bench_logs.logs(folder, asked.requests, asked.months),
         }
         by_default = tuple(parts)
         parts["indextts2"] = lambda: indextts2(folder, asked)

@@ -28,6 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:7860", help="of the service")
     parser.add_argument("--asking", action="store_true", help="speak nothing, show the controls")
+    parser.add_argument(
+        "--story", metavar="REQUEST_ID", help="the operations page with this request's story"
+    )
     parser.add_argument("--folder", type=Path, default=DOCS, help="where the pictures go")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
@@ -37,8 +40,12 @@ def main() -> None:
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
         for language in LOCALES:
-            target = chosen.folder / f"{name}.{language}.png"
-            picture(browser, chosen.url, language, target, asking=chosen.asking)
+            if chosen.story:
+                target = chosen.folder / f"operations.{language}.png"
+                story(browser, chosen.url, language, target, chosen.story)
+            else:
+                target = chosen.folder / f"{name}.{language}.png"
+                picture(browser, chosen.url, language, target, asking=chosen.asking)
             print(target)
         browser.close()
 
@@ -59,6 +66,17 @@ def picture(browser: Browser, url: str, language: str, target: Path, *, asking: 
         # The waveform is drawn once the player has decoded the audio.
         page.wait_for_timeout(1500)
     page.mouse.move(0, 0)
+    page.screenshot(path=target, full_page=True)
+    page.close()
+
+
+def story(browser: Browser, url: str, language: str, target: Path, request_id: str) -> None:
+    """Look one request up, and take the whole page; without a password, from this machine."""
+    page = browser.new_page(locale=LOCALES[language], viewport={"width": WIDTH, "height": HEIGHT})
+    page.goto(f"{url}/operations/?id={request_id}")
+    page.wait_for_selector(".story-head")
+    # What was typed is marked for a moment.
+    page.wait_for_timeout(500)
     page.screenshot(path=target, full_page=True)
     page.close()
 

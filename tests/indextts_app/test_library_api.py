@@ -29,6 +29,7 @@ from indextts_app.error_body import ErrorBody
 from indextts_app.synthesis import Caller
 from indextts_app.workers.listener import Listener
 from indextts_app.workers.worker import Delivery
+from observability import drain
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -844,6 +845,7 @@ class TestSegments:
 
     async def test_what_cannot_be_cut(self, service: Running, engine: StandIn) -> None:
         """The same refusals as for speech, without an event: nothing was asked of the engine."""
+        assert await asyncio.to_thread(drain, 5.0)
         before = len(service.log.lines("synthesis.finished"))
         for asked, code in (
             ({"text": ""}, "text_empty"),
@@ -852,6 +854,7 @@ class TestSegments:
             ({"text": "a", "segment_tokens": 1}, "invalid_field"),
         ):
             refused(await service.client.post("/segments", json=asked), 422, code)
+        assert await asyncio.to_thread(drain, 5.0)
         assert len(service.log.lines("synthesis.finished")) == before
 
     async def test_an_engine_that_cuts_nothing_says_so(self, service: Running) -> None:
