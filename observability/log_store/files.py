@@ -1,36 +1,70 @@
 """
-Look-up in the day files: the time inside a request_id leads to the one place where it stands.
+The questions answered from the files of one log folder: the service's own, archives, Parquet.
+
+One request is found by the time in its id: the day's file, then the place in it by halving. All
+other questions go to DuckDB, over Parquet where a day has a copy and over the lines where not.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
-from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from observability import request_id as request_ids
-from observability.day_file import day_files
+from observability.log_store import day_lines, parquet, statements, tables
+from observability.log_store.day_sources import DaySource, day_source, day_sources, days_between
+from observability.log_store.duck import connect
+from observability.log_store.questions import (
+    FAILED,
+    MAX_NEIGHBOURS,
+    SETTLING,
+    Counts,
+    Filter,
+    Found,
+    Line,
+    Missing,
+    Neighbours,
+    Requests,
+    Series,
+)
+from observability.log_store.tables import Choice, Tables
 
-Line = Mapping[str, Any]
+__all__ = ["FileLogStore", "Missing"]
+
+_ID_BEFORE_LINE = timedelta(seconds=5)
+"""An id is made a little before the line is written, by the same clock."""
+
+_USUAL_END = timedelta(seconds=75)
+"""Within it nearly every request has its finished line: the default time-out and ffprobe's."""
+
+_AFTER_END = timedelta(seconds=15)
+"""Lines about a request that is over: the file could not be stored, a client left."""
 
 
-class Missing(Exception):
-    """There is no line for an id, and this is why; one sentence in each language."""
-
-    def __init__(self, *, en: str, zh: str) -> None:
-        super().__init__(en)
-        self.en = en
-        self.zh = zh
+def utc_now() -> datetime:
+    """The moment, in UTC."""
+    return datetime.now(UTC)
 
 
 class FileLogStore:
-    """Answers from the log files of one folder; reads only, beside a running service as well."""
+    """
+    Answers from the log files of one folder; reads only, beside a running service as well.
 
-    def __init__(self, folder: Path) -> None:
+    Memory stays below 1 GiB however long the time asked for is.
+    """
+
+    def __init__(
+        self, folder: Path, *, clock: Callable[[], datetime] = utc_now, source: str = "files"
+    ) -> None:
         self._folder = folder
+        self._clock = clock
+        self._source = source
+
+    # --- One request -----------------------------------------------------------------------------
 
     def lines_of(self, request_id: str, *, now: datetime | None = None) -> list[Line]:
         """
@@ -42,54 +76,303 @@ class FileLogStore:
         """
         request_id = request_ids.parse(request_id)
         moment = request_ids.time_of(request_id)
-        files = day_files(self._folder)
-        lines: list[Line] = []
-        for day, path in files:
-            if day < moment.date():
-                continue
-            lines += _lines_with(path, request_id)
-            # The line that settles a crash is written at the next start, on any later day.
-            if day > moment.date() and any(_is_finished(line) for line in lines):
-                break
+        first, last = moment - _ID_BEFORE_LINE, moment + _USUAL_END
+        near = [day_source(self._folder, day) for day in days_between(moment.date(), last.date())]
+        lines = self._lines_around(near, request_id, first, last)
+        if any(map(_is_finished, lines)):
+            return lines
+        sources = day_sources(self._folder)
+        lines = self._all_lines(sources, request_id, moment)
         if not lines:
-            raise _missing(moment, now or datetime.now(UTC), files, self._folder)
+            raise _missing(moment, now or self._clock(), sources, self._folder)
         return lines
+
+    def _lines_around(
+        self, sources: Sequence[DaySource], request_id: str, first: datetime, last: datetime
+    ) -> list[Line]:
+        window = day_lines.as_bytes(first), day_lines.as_bytes(last + _AFTER_END)
+        return [
+            line
+            for source in sources
+            for line in _lines_in(source, request_id, window, self._copy_lines)
+        ]
+
+    def _all_lines(
+        self, sources: Sequence[DaySource], request_id: str, moment: datetime
+    ) -> list[Line]:
+        """
+        Its lines wherever they stand in its day's file and the next one's, and on until it ends.
+
+        The line that settles a crash is written at the next start, on any later day.
+        """
+        lines: list[Line] = []
+        for source in sources:
+            if source.day < moment.date():
+                continue
+            is_later = source.day > moment.date() + timedelta(days=1)
+            if is_later and (not lines or any(map(_is_finished, lines))):
+                break
+            lines += _lines_in(source, request_id, None, self._copy_lines)
+        return lines
+
+    def _copy_lines(self, request_id: str, paths: Sequence[Path]) -> list[Line]:
+        connection = connect()
+        try:
+            return parquet.lines_of(connection, [request_id], paths)
+        finally:
+            connection.close()
+
+    # --- Many requests ---------------------------------------------------------------------------
+
+    def search(self, asked: Filter, limit: int = 100) -> Found:
+        """The requests that a filter means, newest first."""
+        where, parameters = statements.matching(asked)
+        with self._tables(asked.since, asked.until, statements.fields_of(asked)) as found:
+            ((total,),) = found.rows(f"SELECT count(*) FROM finished WHERE {where}", parameters)
+            rows = found.rows(
+                f"SELECT request_id, timestamp FROM finished WHERE {where} "
+                "ORDER BY timestamp DESC, request_id DESC LIMIT ?",
+                [*parameters, limit],
+            )
+            return Found(tuple(self._finished_lines(found, rows)), total, found.reading)
+
+    def counts(self, asked: Filter, by: Sequence[str] = ()) -> Counts:
+        """Figures by the values of some fields."""
+        with self._tables(asked.since, asked.until, statements.fields_of(asked, by)) as found:
+            return statements.counts(found, asked, by)
+
+    def series(self, asked: Filter, step: timedelta) -> Series:
+        """Figures over time."""
+        statements.number_of_steps(asked, step)
+        with self._tables(asked.since, asked.until, statements.fields_of(asked)) as found:
+            return statements.series(found, asked, step)
+
+    def neighbours(self, request_id: str, *, seconds: float = 60.0) -> Neighbours:
+        """What happened to others within so many seconds of a request's end (or of its id)."""
+        request_id = request_ids.parse(request_id)
+        try:
+            own = next(filter(_is_finished, self.lines_of(request_id)), None)
+        except Missing:
+            own = None
+        return self.neighbours_of(request_id, own, seconds=seconds)
+
+    def neighbours_of(self, request_id: str, own: Line | None, *, seconds: float) -> Neighbours:
+        """What happened to others around a request whose finished line is known already."""
+        moment = moment_of(own) or request_ids.time_of(request_id)
+        around = timedelta(seconds=seconds)
+        fields = ("status", "error_type", "error_fingerprint", "audio_verdict")
+        with self._tables(moment - around, moment + around, fields) as found:
+            alike, parameters = _alike(own)
+            failed = ", ".join(f"'{status}'" for status in FAILED)
+            ((requests, failures, failed_alike, silent),) = found.rows(
+                f"SELECT count(*), count(*) FILTER (status IN ({failed})), "
+                f"count(*) FILTER ({alike}), count(*) FILTER (audio_verdict = 'silent') "
+                "FROM finished WHERE request_id <> ?",
+                [*parameters, request_id],
+            )
+            rows = found.rows(
+                "SELECT request_id, timestamp FROM finished WHERE request_id <> ? "
+                "ORDER BY abs(epoch_us(timestamp) - epoch_us(?::TIMESTAMP)), request_id LIMIT ?",
+                [request_id, moment.astimezone(UTC).replace(tzinfo=None), MAX_NEIGHBOURS],
+            )
+            lines = self._finished_lines(found, sorted(rows, key=lambda row: (row[1], row[0])))
+            return Neighbours(
+                line=own,
+                lines=tuple(lines),
+                requests=requests,
+                failed=failures,
+                failed_alike=failed_alike,
+                silent=silent,
+                reading=found.reading,
+            )
+
+    def find_client_id(
+        self, text: str, *, since: datetime, until: datetime, limit: int = 20
+    ) -> Found:
+        """The requests whose client named them so: the whole id first, else a part of it."""
+        found = self.search(Filter(since=since, until=until, client_request_id=text), limit)
+        exact = tuple(line for line in found.lines if line.get("client_request_id") == text)
+        rest = tuple(line for line in found.lines if line not in exact)
+        return replace(found, lines=exact + rest)
+
+    @contextmanager
+    def requests(
+        self, since: datetime, until: datetime, fields: Sequence[str]
+    ) -> Iterator[Requests]:
+        """The requests finished in a time as tables, with these fields of the event."""
+        with self._tables(since, until, fields, edges=SETTLING) as found:
+            yield found
+
+    def _tables(
+        self,
+        since: datetime,
+        until: datetime,
+        fields: Sequence[str],
+        *,
+        edges: timedelta = timedelta(0),
+    ) -> AbstractContextManager[Tables]:
+        return tables.opened(
+            day_sources(self._folder),
+            since,
+            until,
+            fields,
+            now=self._clock(),
+            edges=edges,
+            source_name=self._source,
+        )
+
+    def _finished_lines(
+        self, found: Tables, rows: Sequence[tuple[str, datetime]]
+    ) -> Iterator[Line]:
+        """The whole finished lines of requests that a table named, in the order of the rows."""
+        copied = _from_copies(found, [request_id for request_id, _ in rows])
+        for request_id, moment in rows:
+            line = copied.get(request_id) or self._finished_line(
+                found.choices, request_id, moment.replace(tzinfo=UTC)
+            )
+            if line is not None:
+                yield line
+
+    def _finished_line(
+        self, choices: Sequence[Choice], request_id: str, moment: datetime
+    ) -> Line | None:
+        around = timedelta(seconds=2)
+        window = day_lines.as_bytes(moment - around), day_lines.as_bytes(moment + around)
+        near = [
+            choice.source
+            for choice in choices
+            if choice.kind != "parquet" and abs(choice.source.day - moment.date()).days <= 1
+        ]
+        for place in (window, None):
+            for source in near:
+                for line in _lines_in(source, request_id, place, self._copy_lines):
+                    if _is_finished(line) and moment_of(line) == moment:
+                        return line
+        return None
+
+
+def _from_copies(found: Tables, ids: Sequence[str]) -> dict[str, Line]:
+    paths = [
+        choice.source.finished
+        for choice in found.choices
+        if choice.kind == "parquet" and choice.source.finished is not None
+    ]
+    if not paths or not ids:
+        return {}
+    connection = connect()
+    try:
+        lines = parquet.lines_of(connection, ids, paths)
+    finally:
+        connection.close()
+    # In the order of writing: where a line stands twice, the first one counts.
+    return {str(line["request_id"]): line for line in reversed(lines)}
+
+
+def _lines_in(
+    source: DaySource,
+    request_id: str,
+    window: tuple[bytes, bytes] | None,
+    from_copy: Callable[[str, Sequence[Path]], list[Line]],
+) -> list[Line]:
+    """
+    A request's lines in one day's files, within a window of time or (None) wherever they stand.
+
+    The service's own files are asked first, then the archive, then the Parquet copy.
+    """
+    if source.archive is not None and not source.has_all_parts:
+        try:
+            return _in_archive(source.archive, request_id, window)
+        except (OSError, day_lines.Damaged):
+            pass
+    if source.parts:
+        return [line for part in source.parts for line in _in_part(part, request_id, window)]
+    copies = [path for path in (source.finished, source.other) if path is not None]
+    try:
+        return from_copy(request_id, copies) if copies else []
+    except parquet.Unreadable:
+        return []
+
+
+def _in_part(path: Path, request_id: str, window: tuple[bytes, bytes] | None) -> list[Line]:
+    try:
+        with day_lines.mapped(path) as content:
+            begin, end = 0, len(content)
+            if window is not None:
+                begin = day_lines.first_at(content, window[0])
+                end = day_lines.first_at(content, window[1])
+            return _parsed(content, request_id, begin, end)
+    except OSError:
+        return []
+
+
+def _in_archive(path: Path, request_id: str, window: tuple[bytes, bytes] | None) -> list[Line]:
+    with day_lines.mapped(path) as content:
+        members = day_lines.members(content)
+        if not members:
+            return [
+                line
+                for block in day_lines.whole_lines(day_lines.expanded(path))
+                for line in _parsed(block, request_id)
+            ]
+        if window is not None:
+            members = [
+                member
+                for member, after in zip(members, [*members[1:], None], strict=True)
+                if member.first_time <= window[1]
+                and (after is None or after.first_time >= window[0])
+            ]
+        return [
+            line
+            for member in members
+            for line in _parsed(day_lines.expand(content, member), request_id)
+        ]
+
+
+def _parsed(
+    content: day_lines.Bytes, request_id: str, begin: int = 0, end: int | None = None
+) -> list[Line]:
+    lines: list[Line] = []
+    for text in day_lines.lines_with(content, request_id.encode(), begin, end):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        # Another request may name this one: a client sends any id as its own.
+        if isinstance(line, dict) and line.get("request_id") == request_id:
+            lines.append(line)
+    return lines
 
 
 def _is_finished(line: Line) -> bool:
     return str(line.get("event", "")).endswith(".finished")
 
 
-def _lines_with(path: Path, needle: str) -> Iterator[Line]:
-    if path.stat().st_size == 0:
-        return
-    wanted = needle.encode()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        position = content.find(wanted)
-        while position != -1:
-            begin = content.rfind(b"\n", 0, position) + 1
-            end = content.find(b"\n", position)
-            end = len(content) if end == -1 else end
-            try:
-                line = json.loads(content[begin:end])
-            except ValueError:
-                line = None
-            # Another request may name this one: a client sends any id as its own.
-            if isinstance(line, dict) and line.get("request_id") == needle:
-                yield line
-            position = content.find(wanted, end)
+def moment_of(line: Line | None) -> datetime | None:
+    """When a line was written; None without a line, or where it does not say."""
+    try:
+        moment = datetime.fromisoformat(str(line["timestamp"])) if line else None
+    except (KeyError, ValueError):
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None
+
+
+def _alike(own: Line | None) -> tuple[str, list[object]]:
+    for name in ("error_fingerprint", "error_type"):
+        if own is not None and own.get(name):
+            return f"{name} = ?", [own[name]]
+    return "false", []
 
 
 def _missing(
-    moment: datetime, now: datetime, files: list[tuple[date, Path]], folder: Path
+    moment: datetime, now: datetime, sources: Sequence[DaySource], folder: Path
 ) -> Missing:
     when = f"{moment:%Y-%m-%d %H:%M} UTC"
-    if not files:
+    if not sources:
         return Missing(
             en=f"There are no log files in {folder}, so nothing can be looked up.",
             zh=f"{folder} 中没有日志文件，无法查询。",
         )
-    first, last = files[0][0], files[-1][0]
+    first, last = sources[0].day, sources[-1].day
     if moment > now + timedelta(minutes=5):
         return Missing(
             en=f"The id says {when}, which is in the future. It was mistyped, or a clock is wrong.",

@@ -1,8 +1,8 @@
 """
 The statements that count a month.
 
-The scans are few, because a month may have ten million lines: one that groups by every closed set
-at once, one by minute, one of latencies for each grouping, one by user, and one to reconcile.
+They ask the tables of sums, which the days' Parquet copies have beside them, because a month may
+have ten million lines; days without are counted by the same statements.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from observability.events import STAGES
-from observability.log_store.columns import COLUMNS
 from observability.log_store.questions import DELIVERED, FAILED, Reading, Requests
+from observability.log_store.sums import CACHES, KEYS
 from observability.reports.arithmetic import part_of, rounded, share
 from observability.reports.figures import BusyMinutes, Reconciliation, Terms, UserRow
 from observability.reports.month import Month
 
 BUSY_REQUESTS = 10
 """A minute with more requests than this is a busy one."""
-
-FAST_MS = 2_000
-"""What people take for prompt: the share of requests under 2 s is told."""
 
 TURNED_AWAY = ("queue_full", "not_ready")
 """Refusals that are the service's own fault, and count against its availability."""
@@ -32,27 +29,7 @@ WEEK_DAYS = 7
 MAX_ROWS = 1_000
 """Of users, speakers and errors the most frequent; the rest is in the totals all the same."""
 
-_NAMES = (
-    "status", "error_type", "audio_verdict", "source", "user", "speaker", "emotion", "engine",
-    "model_version", "version", "text_len", "audio_seconds", "gpu_seconds", "duration_ms",
-    "queue_ms", "result_cache_hit", "speaker_cache_hit", "emotion_cache_hit",
-    *(f"stage_{stage}_ms" for stage in STAGES),
-)  # fmt: skip
-
-FIELDS = tuple(name for name in _NAMES if name in COLUMNS)
-"""Fields of the event that the figures are made of."""
-
-CACHES = ("result", "speaker", "emotion")
-
-
-_KEYS = (
-    "week", "status", "speaker", "emotion", "source", "error_type", "audio_verdict", "engine",
-    "version", "model_version", *(f"{cache}_cache_hit" for cache in CACHES),
-)  # fmt: skip
-_SUMS = (
-    "text_len", "audio_seconds", "gpu_seconds", "duration_ms", "queue_ms",
-    *(f"stage_{stage}_ms" for stage in STAGES),
-)  # fmt: skip
+_KEYS = ("week", *KEYS)
 _SETS: Mapping[str, tuple[str, ...]] = {
     "all": (),
     "outcome": ("status", "error_type", "audio_verdict"),
@@ -68,7 +45,6 @@ _FAILED = f"status IN {FAILED}"
 _TURNED_AWAY = f"(status = 'rejected' AND error_type IN {TURNED_AWAY})"
 _UNAVAILABLE = f"({_FAILED} OR {_TURNED_AWAY})"
 _EXCLUDED = f"(status = 'cancelled' OR (status = 'rejected' AND NOT {_TURNED_AWAY}))"
-_DAY = "(epoch_ms(timestamp) // 86400000)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,19 +86,10 @@ class Sums:
         }
 
 
-def _column(name: str) -> str:
-    """A column, or NULL of its type where no line of any version has it."""
-    if name in COLUMNS:
-        return f'"{name}"'
-    return f"NULL::{'BOOLEAN' if name.endswith('_hit') else 'DOUBLE'}"
-
-
 def groups_of(requests: Requests, month: Month) -> dict[str, list[Sums]]:
     """
-    One scan makes a cell of every combination that occurs, and the groups are sums of cells.
+    The groups are sums of the cells, one for every combination of values in a day.
     """
-    keys = ", ".join(f'{_column(key)} AS "{key}"' for key in _KEYS if key != "week")
-    sums = ", ".join(f'sum({_column(name)}) AS "{name}"' for name in _SUMS)
     over_delivered = ", ".join(
         f'coalesce(sum("{name}") FILTER ({_DELIVERED}), 0)'
         for name in ("text_len", "audio_seconds", "duration_ms", "queue_ms")
@@ -135,11 +102,8 @@ def groups_of(requests: Requests, month: Month) -> dict[str, list[Sums]]:
         f"WHEN {_grouping(columns)} THEN '{name}'" for name, columns in _SETS.items()
     )
     statement = f"""
-        WITH cells AS MATERIALIZED (
-            SELECT ({_DAY} - {day_number(month.days[0])}) // {WEEK_DAYS} AS week, {keys},
-                count(*) AS requests, count(*) FILTER (duration_ms < {FAST_MS}) AS fast,
-                min({_DAY}) AS first_day, max({_DAY}) AS last_day, {sums}
-            FROM finished GROUP BY ALL
+        WITH weeks AS MATERIALIZED (
+            SELECT {_week(month)} AS week, * FROM cells
         )
         SELECT CASE {numbered} END, {", ".join(_KEYS)},
             sum(requests), coalesce(sum(requests) FILTER ({_DELIVERED}), 0),
@@ -148,8 +112,8 @@ def groups_of(requests: Requests, month: Month) -> dict[str, list[Sums]]:
             coalesce(sum(fast) FILTER ({_DELIVERED}), 0), {over_delivered},
             coalesce(sum(gpu_seconds), 0),
             coalesce(sum(gpu_seconds) FILTER (NOT {_DELIVERED}), 0),
-            min(first_day), max(last_day), {stages}
-        FROM cells GROUP BY GROUPING SETS ({sets})
+            min(day), max(day), {stages}
+        FROM weeks GROUP BY GROUPING SETS ({sets})
     """  # noqa: S608  # made of names that are written here
     groups: dict[str, list[Sums]] = {name: [] for name in _SETS}
     for row in requests.rows(statement):
@@ -183,6 +147,11 @@ def groups_of(requests: Requests, month: Month) -> dict[str, list[Sums]]:
     return groups
 
 
+def _week(month: Month) -> str:
+    """The week of the month, from a column `day`."""
+    return f"((day - {day_number(month.days[0])}) // {WEEK_DAYS})"
+
+
 def _grouping(columns: Sequence[str]) -> str:
     """The condition that tells the rows of one grouping set from those of the others."""
     return " AND ".join(f"grouping({key}) = {int(key not in columns)}" for key in _KEYS)
@@ -195,32 +164,97 @@ Quantiles = dict[str, dict[tuple[object, ...], tuple[float | None, ...]]]
 
 def quantiles_of(requests: Requests, month: Month) -> Quantiles:
     """
-    The percentiles of `duration_ms` by group.
+    The percentiles of `duration_ms` by group, linearly interpolated.
 
-    One statement for each grouping, as each keeps all values in memory while it runs.
+    One statement for each grouping, as each keeps values in memory while it runs.
     """
-    week = f"({_DAY} - {day_number(month.days[0])}) // {WEEK_DAYS}"
     found: Quantiles = {}
-    for name, columns in {
-        "all": (),
-        "speaker": ("speaker",),
-        "version": ("engine", "version", "model_version"),
-        "week": (week,),
+    for name, keys in {
+        "all": {},
+        "speaker": {"speaker": "speaker"},
+        "version": {key: key for key in ("engine", "version", "model_version")},
+        "week": {"week": _week(month)},
     }.items():
-        keys = "".join(f"{column}, " for column in columns)
-        rows = requests.rows(
-            f"SELECT {keys}quantile_cont(duration_ms, {list(_QUANTILES)}) FROM finished "  # noqa: S608
-            f"WHERE {_DELIVERED} AND duration_ms IS NOT NULL GROUP BY ALL"
-        )
+        named = "".join(f"{expression} AS {key}, " for key, expression in keys.items())
+        if requests.summed:
+            rows = _located(requests, named, tuple(keys))
+        else:
+            rows = requests.rows(
+                f"SELECT {named}quantile_cont(duration_ms, {list(_QUANTILES)}) "  # noqa: S608
+                "FROM latencies GROUP BY ALL"
+            )
         found[name] = {
             row[:-1]: tuple(rounded(value, 3) for value in row[-1]) for row in rows if row[-1]
         }
     return found
 
 
+def _located(requests: Requests, named: str, keys: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """
+    What `quantile_cont` gives, from the few buckets that the two values around it lie in.
+
+    Counting buckets up tells which those are, and how many values of the group lie before them.
+    """
+    group = "".join(f"{key}, " for key in keys)
+    within = f"PARTITION BY {', '.join(keys)}" if keys else ""
+    wanted = f"""
+        counted AS (
+            SELECT {named}bucket, sum(requests)::BIGINT AS n FROM buckets GROUP BY ALL
+        ), added AS (
+            SELECT *, (sum(n) OVER ({within} ORDER BY bucket))::BIGINT AS upto,
+                (sum(n) OVER ({within}))::BIGINT AS total FROM counted
+        ), asked AS (
+            SELECT *, unnest({list(_QUANTILES)}::DOUBLE[]) AS q FROM added
+        ), sides AS (
+            SELECT {group}q, bucket, upto, n, (total - 1) * q - floor((total - 1) * q) AS rest,
+                unnest([false, true]) AS above,
+                unnest([floor((total - 1) * q), ceil((total - 1) * q)])::BIGINT AS place
+            FROM asked
+        ), wanted AS MATERIALIZED (
+            SELECT {group}q, above, bucket, place - (upto - n) + 1 AS nth, rest FROM sides
+            WHERE place < upto AND place >= upto - n
+        )"""  # noqa: S608  # made of names that are written here
+    found = requests.rows(f"WITH {wanted} SELECT DISTINCT bucket FROM wanted")  # noqa: S608
+    buckets = [int(bucket) for (bucket,) in found]
+    if not buckets:
+        return []
+    same = " AND ".join(f"sorted.{key} IS NOT DISTINCT FROM wanted.{key}" for key in keys)
+    rows = requests.rows(
+        f"""
+        WITH {wanted}, sorted AS MATERIALIZED (
+            SELECT {named}bucket, list_sort(list(duration_ms)) AS spent FROM latencies
+            WHERE bucket IN ({", ".join(map(str, buckets))}) GROUP BY ALL
+        ), pairs AS (
+            SELECT {"".join(f"wanted.{key}, " for key in keys)}q, any_value(rest) AS rest,
+                max(spent[nth]) FILTER (NOT above) AS low, max(spent[nth]) FILTER (above) AS high
+            FROM wanted JOIN sorted ON sorted.bucket = wanted.bucket{" AND " if same else ""}{same}
+            GROUP BY ALL
+        )
+        SELECT {group}list([low, high, rest] ORDER BY q) FROM pairs GROUP BY ALL
+        """  # noqa: S608  # made of names and numbers that are written here
+    )
+    return [(*row[:-1], [_between(requests, *pair) for pair in row[-1]]) for row in rows]
+
+
+def _between(requests: Requests, low: float, high: float, rest: float) -> float:
+    """The value so far on the way from one to the other, as `quantile_cont` has it when rounded."""
+    value = low * (1.0 - rest) + high * rest
+    if abs(value * 1000 % 1 - 0.5) > _NEAR_TIE:
+        return value
+    # The last bit decides which way this is rounded, and it hangs on how DuckDB was compiled.
+    ((told,),) = requests.rows(
+        f"SELECT quantile_cont(x, {rest!r}::DOUBLE) FROM (VALUES (?::DOUBLE), (?::DOUBLE)) AS v(x)",  # noqa: S608
+        [low, high],
+    )
+    return float(told)
+
+
+_NEAR_TIE = 1e-4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Requests over time, from one scan by minute."""
+    """Requests over time; of each day the sums, and the requests of its busiest minute."""
 
     days: Mapping[int, tuple[Any, ...]]
     weekday_hours: tuple[tuple[int, ...], ...]
@@ -242,24 +276,22 @@ class Times:
 
 def times_of(requests: Requests, month: Month) -> Times:
     minutes = f"""
-        WITH minutes AS MATERIALIZED (
-            SELECT epoch_ms(timestamp) // 60000 AS minute, count(*) AS requests,
-                count(*) FILTER ({_DELIVERED}) AS delivered,
-                count(*) FILTER ({_UNAVAILABLE}) AS unavailable,
-                count(*) FILTER ({_EXCLUDED}) AS excluded,
-                count(*) FILTER ({_DELIVERED} AND audio_verdict = 'silent') AS silent,
-                sum(text_len) FILTER ({_DELIVERED}) AS characters,
-                sum(audio_seconds) FILTER ({_DELIVERED}) AS audio
-            FROM finished GROUP BY ALL
-        )
-        SELECT minute // 1440 AS day, (minute // 60) % 24 AS hour,
-            sum(requests), sum(delivered), sum(unavailable), sum(excluded), sum(silent),
-            coalesce(sum(characters), 0), coalesce(sum(audio), 0),
+        SELECT minute // 1440 AS day, (minute // 60) % 24 AS hour, sum(requests),
             count(*) FILTER (requests > {BUSY_REQUESTS}),
             coalesce(sum(requests) FILTER (requests > {BUSY_REQUESTS}), 0),
             max(requests), arg_max(minute, (requests, -minute))
         FROM minutes GROUP BY GROUPING SETS ((day, hour), (day))
     """  # noqa: S608  # made of numbers and names that are written here
+    sums = f"""
+        SELECT day, sum(requests), coalesce(sum(requests) FILTER ({_DELIVERED}), 0),
+            coalesce(sum(requests) FILTER ({_UNAVAILABLE}), 0),
+            coalesce(sum(requests) FILTER ({_EXCLUDED}), 0),
+            coalesce(sum(requests) FILTER ({_DELIVERED} AND audio_verdict = 'silent'), 0),
+            coalesce(sum(text_len) FILTER ({_DELIVERED}), 0),
+            coalesce(sum(audio_seconds) FILTER ({_DELIVERED}), 0)
+        FROM cells GROUP BY day
+    """  # noqa: S608  # made of names that are written here
+    by_day = {row[0]: row[1:] for row in requests.rows(sums)}
     days: dict[int, tuple[Any, ...]] = {}
     hours = [[0] * 24 for _ in range(7)]
     busy = busy_requests = most = 0
@@ -271,11 +303,11 @@ def times_of(requests: Requests, month: Month) -> Times:
                 int(row[2])
             )
             continue
-        days[day] = row[2:]
-        busy += int(row[9])
-        busy_requests += int(row[10])
-        if row[11] > most:
-            most, busiest = int(row[11]), int(row[12])
+        days[day] = (*by_day[day], int(row[5]))
+        busy += int(row[3])
+        busy_requests += int(row[4])
+        if row[5] > most:
+            most, busiest = int(row[5]), int(row[6])
     return Times(
         days=days,
         weekday_hours=tuple(tuple(day) for day in hours),
@@ -289,13 +321,14 @@ def times_of(requests: Requests, month: Month) -> Times:
 def users_of(requests: Requests, total: int, terms: Terms) -> tuple[tuple[UserRow, ...], int, int]:
     rows = requests.rows(
         f"""
-        SELECT "user", count(*) AS requests, count(*) FILTER ({_DELIVERED}),
-            count(*) FILTER ({_FAILED}),
+        SELECT "user", sum(requests)::BIGINT AS requests,
+            coalesce(sum(requests) FILTER ({_DELIVERED}), 0)::BIGINT,
+            coalesce(sum(requests) FILTER ({_FAILED}), 0)::BIGINT,
             coalesce(sum(text_len) FILTER ({_DELIVERED}), 0),
             coalesce(sum(audio_seconds) FILTER ({_DELIVERED}), 0),
             coalesce(sum(gpu_seconds), 0),
-            count(*) OVER (), sum(count(*)) OVER ()
-        FROM finished WHERE "user" IS NOT NULL GROUP BY "user"
+            count(*) OVER (), sum(sum(requests)) OVER ()
+        FROM users GROUP BY "user"
         ORDER BY requests DESC, "user" LIMIT {MAX_ROWS}
         """  # noqa: S608  # made of names that are written here
     )
@@ -320,6 +353,9 @@ _BUCKET = "left(request_id, 6)"
 """The id's time in steps of 17 minutes: a request's lines are in one bucket, whenever written."""
 
 
+_FEW = 1_000
+
+
 def reconciled(requests: Requests, finished: int, lost: int, reading: Reading) -> Reconciliation:
     """
     Who has no other half, looked for only in the buckets whose two sets of ids differ.
@@ -327,39 +363,60 @@ def reconciled(requests: Requests, finished: int, lost: int, reading: Reading) -
     Two sets are the same where their counts and the exclusive or of their ids' 64-bit hashes are;
     that two different ones agree in both is as likely as a collision of two random ids.
     """
-    (row,) = requests.rows(
-        f"""
+    singles = f"""
         WITH ours AS (
             SELECT {_BUCKET} AS bucket, count(*) AS n, bit_xor(hash(request_id)) AS ids
-            FROM started GROUP BY bucket
+            FROM open_starts GROUP BY bucket
         ), theirs AS (
             SELECT {_BUCKET} AS bucket, count(*) AS n, bit_xor(hash(request_id)) AS ids
-            FROM finished GROUP BY bucket
+            FROM open_ends GROUP BY bucket
         ), different AS MATERIALIZED (
             SELECT coalesce(ours.bucket, theirs.bucket) AS bucket
             FROM ours FULL JOIN theirs USING (bucket)
             WHERE ours.n IS DISTINCT FROM theirs.n OR ours.ids IS DISTINCT FROM theirs.ids
-        ), open_starts AS MATERIALIZED (
-            SELECT request_id FROM started
+        ), single_starts AS MATERIALIZED (
+            SELECT request_id FROM open_starts
             WHERE {_BUCKET} IN (FROM different)
                 AND request_id NOT IN (
-                    SELECT request_id FROM finished WHERE {_BUCKET} IN (FROM different)
+                    SELECT request_id FROM open_ends WHERE {_BUCKET} IN (FROM different)
                 )
-        ), open_ends AS MATERIALIZED (
-            SELECT request_id FROM finished
+        ), single_ends AS MATERIALIZED (
+            SELECT request_id FROM open_ends
             WHERE {_BUCKET} IN (FROM different)
                 AND request_id NOT IN (
-                    SELECT request_id FROM started WHERE {_BUCKET} IN (FROM different)
+                    SELECT request_id FROM open_starts WHERE {_BUCKET} IN (FROM different)
                 )
+        )"""  # noqa: S608  # made of names that are written here
+    ids: list[str] = []
+    if requests.summed:
+        # A few ids as constants lead to their places in the sorted copies; a join reads them whole.
+        found = requests.rows(
+            f"{singles} FROM single_starts UNION ALL FROM single_ends LIMIT {_FEW + 1}"
         )
-        SELECT (SELECT sum(n) FROM ours),
-            (SELECT count(*) FROM open_starts),
-            (SELECT count(*) FROM open_starts
+        ids = [request_id for (request_id,) in found]
+    among = f"request_id IN ({', '.join('?' * len(ids))})" if 0 < len(ids) <= _FEW else "true"
+    (row,) = requests.rows(
+        f"""
+        {singles}, starts_alone AS MATERIALIZED (
+            SELECT request_id FROM single_starts WHERE request_id NOT IN (
+                SELECT request_id FROM closed_ends WHERE {among}
+                    AND request_id IN (FROM single_starts)
+            )
+        ), ends_alone AS MATERIALIZED (
+            SELECT request_id FROM single_ends WHERE request_id NOT IN (
+                SELECT request_id FROM closed_starts WHERE {among}
+                    AND request_id IN (FROM single_ends)
+            )
+        )
+        SELECT (SELECT sum(requests) FROM starts),
+            (SELECT count(*) FROM starts_alone),
+            (SELECT count(*) FROM starts_alone
                 WHERE request_id IN (SELECT request_id FROM finished_after)),
-            (SELECT count(*) FROM open_ends),
-            (SELECT count(*) FROM open_ends
+            (SELECT count(*) FROM ends_alone),
+            (SELECT count(*) FROM ends_alone
                 WHERE request_id IN (SELECT request_id FROM started_before))
-        """  # noqa: S608  # made of names that are written here
+        """,  # noqa: S608  # made of names that are written here
+        [] if among == "true" else [*ids, *ids],
     )
     started, open_starts, carried_out, open_ends, carried_in = (int(value or 0) for value in row)
     unsettled, without_start = open_starts - carried_out, open_ends - carried_in

@@ -11,12 +11,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from observability import request_id
 from observability.day_file import day_files
 from observability.events import STATUSES, VERDICTS, field_names
-from observability.generated_logs import Month, generate, lines
+from observability.generated_logs import SPEAKERS, Month, _choice, _draw, generate, lines
 from observability.logs import LineFormatter
 
 MONTH = Month(2026, 9, 3000, seed=1)
@@ -157,3 +158,17 @@ def test_a_large_day_goes_on_in_parts(tmp_path: Path, monkeypatch: pytest.Monkey
     first = [path.name for path in paths if "2026-09-03" in path.name]
     assert first[:3] == [f"indextts-2026-09-03{part}.jsonl" for part in ("", "-2", "-3")]
     assert all(path.stat().st_size <= 50_000 for path in paths)
+
+
+class NearlyOne(np.random.Generator):
+    """Draws what is 1 when rounded, as happens once in two million times."""
+
+    def random(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        """All but 1."""
+        return np.full(size, 0.9999999)
+
+
+def test_no_chance_is_rounded_up_to_one() -> None:
+    """A choice by a chance just below 1 is the last one, not one beyond it."""
+    draws = _draw(NearlyOne(np.random.PCG64(1)), np.zeros(1, np.int64))
+    assert _choice(SPEAKERS, max(draws.uniform[0])) == SPEAKERS[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -46,7 +47,7 @@ def percentile(lines: Iterable[Line], rank: float) -> float:
 
 
 def total(lines: Iterable[Line], field: str) -> float:
-    return sum(line.get(field, 0) for line in lines)
+    return math.fsum(line.get(field, 0) for line in lines)
 
 
 # --- Counted again in plain Python ---------------------------------------------------------------
