@@ -167,6 +167,7 @@ class FieldNotOffered(InvalidField):
 class FieldOfOtherVersion(FieldNotOffered):
     """A control that another version of the engine in use has."""
 
+    code = "field_of_other_version"
     en = "'{field}' is a control of {other}; version {version} is in use here. Leave it out."
     zh = "'{field}' 是 {other} 的参数，当前使用的是 {version}，请去掉。"
 
@@ -405,6 +406,7 @@ class NotReady(Rejected):
 class NotFit(NotReady):
     """Something is missing or damaged on this machine, which no waiting mends."""
 
+    code = "not_fit"
     en = "The service cannot take requests: {reason} The operator must see to it."
     zh = "服务无法接收请求：{reason_zh} 请联系运维人员处理。"
 

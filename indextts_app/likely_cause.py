@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from indextts_app.engines.base import Translated
 from observability.events import STAGES
-from observability.log_store.questions import DELIVERED, Neighbours
+from observability.log_store.questions import DELIVERED, TURNED_AWAY, Neighbours
 
 SLOW_MS: Final = 2_000
 """A request that took longer is asked where its time went; so is one that timed out."""
@@ -424,7 +424,7 @@ def _growth(evidence: Evidence) -> Cause | None:
 
 def _asked_wrong(evidence: Evidence) -> Cause | None:
     refused = evidence.known.get("status") == "rejected"
-    if not refused or evidence.error in ("queue_full", "not_ready"):
+    if not refused or evidence.error in TURNED_AWAY:
         return None
     return Cause(
         "asked_wrong",
@@ -437,7 +437,7 @@ def _asked_wrong(evidence: Evidence) -> Cause | None:
 
 
 def _not_ready(evidence: Evidence) -> Cause | None:
-    if evidence.error != "not_ready":
+    if evidence.error not in ("not_ready", "not_fit"):
         return None
     return Cause(
         "not_ready",

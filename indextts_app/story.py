@@ -87,6 +87,10 @@ ADVICE = {
         "Leave the field out, or use the engine that has it (INDEXTTS_ENGINE).",
         "请去掉该字段，或换用支持它的引擎（INDEXTTS_ENGINE）。",
     ),
+    "field_of_other_version": Translated(
+        "Leave the field out, or use the version that has it (INDEXTTS_MODEL_VERSION).",
+        "请去掉该字段，或换用支持它的版本（INDEXTTS_MODEL_VERSION）。",
+    ),
     "emotion_unclear": Translated(
         "Send one source of emotion: a name, a recording, weights or a description.",
         "情感只保留一种来源：名称、录音、权重或描述。",
@@ -158,9 +162,13 @@ ADVICE = {
         "并发过多。若经常发生，请增加 INDEXTTS_WORKERS。",
     ),
     "not_ready": Translated(
-        "The service was starting, stopping, or its engine did not start: see the worker.unfit "
-        "lines of that minute.",
-        "服务正在启动、停止，或引擎未能启动：请查看当时的 worker.unfit 日志。",
+        "The service was starting, stopping, or loading its engine again. Try again.",
+        "服务正在启动、停止或重新加载引擎，请重试。",
+    ),
+    "not_fit": Translated(
+        "The engine did not start, or a program is missing: mend what the message names, see the "
+        "worker.unfit lines of that minute.",
+        "引擎未能启动，或缺少程序：请按错误说明修复，并查看当时的 worker.unfit 日志。",
     ),
     "deadline_exceeded": Translated(
         "Look at the times above: most of it in one stage points to the engine (error_stage names "

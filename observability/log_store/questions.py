@@ -26,6 +26,9 @@ FAILED: tuple[Status, ...] = ("failed", "timeout", "lost")
 DELIVERED: tuple[Status, ...] = ("success", "degraded")
 """Statuses with audio; latencies are counted over these only."""
 
+TURNED_AWAY = ("queue_full", "not_ready", "not_fit")
+"""Errors of refusals that are the service's own fault, and count against its availability."""
+
 
 class Missing(Exception):
     """There is no line for an id, and this is why; one sentence in each language."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from observability.log_store.questions import TURNED_AWAY
 from observability.reports.figures import Advice, Report, SpeakerRow, VersionRow
 from observability.reports.numbers import amount, change, count, milliseconds, percent
 from observability.reports.wording import Said, say, say_name
@@ -154,7 +155,7 @@ _BAD = ("failed", "timeout", "lost")
 
 
 def _away(error_type: str) -> bool:
-    return error_type in ("queue_full", "not_ready")
+    return error_type in TURNED_AWAY
 
 
 def _one_error(report: Report) -> Advice | None:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from observability.events import STAGES
-from observability.log_store.questions import DELIVERED, FAILED, Reading, Requests
+from observability.log_store.questions import DELIVERED, FAILED, TURNED_AWAY, Reading, Requests
 from observability.log_store.sums import CACHES, KEYS
 from observability.reports.arithmetic import part_of, rounded, share
 from observability.reports.figures import BusyMinutes, Reconciliation, Terms, UserRow
@@ -21,9 +21,6 @@ from observability.reports.month import Month
 
 BUSY_REQUESTS = 10
 """A minute with more requests than this is a busy one."""
-
-TURNED_AWAY = ("queue_full", "not_ready")
-"""Refusals that are the service's own fault, and count against its availability."""
 
 WEEK_DAYS = 7
 MAX_ROWS = 1_000

@@ -180,7 +180,7 @@ async def test_what_only_one_version_has(service: Running) -> None:
         _, line = await heard(service, await service.speak(language="es"))
         assert line["language"] == "es"
     else:
-        assert slow.json()["error"] == "field_not_offered"
+        assert slow.json()["error"] == "field_of_other_version"
         assert "IndexTTS-2.5" in slow.json()["message"]
         assert glossary.status_code == 200
         read, _ = await heard(service, await service.speak(seed=7))
