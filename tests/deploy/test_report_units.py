@@ -1,4 +1,4 @@
-"""The units of report and canary run commands that exist, with options that they have."""
+"""The units run commands that exist, with options that they have."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ def test_the_command_of_a_unit_exists(name: str) -> None:
     assert all(option in told.stdout for option in arguments if option.startswith("--"))
     assert unit(f"{name}.timer")["Install"]["WantedBy"] == "timers.target"
     assert unit(f"{name}.service")["Service"]["NoNewPrivileges"] == "yes"
+
+
+@pytest.mark.parametrize("name", ["indextts", "indextts-alert-relay"])
+def test_the_services_that_stay_are_started_again(name: str) -> None:
+    """Their command exists; they come back after a crash, and with the machine."""
+    parts = unit(f"{name}.service")
+    _, *asked = parts["Service"]["ExecStart"].split()
+    assert (ROOT / asked[0]).is_file() or asked == ["-m", "indextts_app"]
+    assert parts["Service"]["Restart"] == "always"
+    assert parts["Service"]["NoNewPrivileges"] == "yes"
+    assert parts["Install"]["WantedBy"] == "multi-user.target"

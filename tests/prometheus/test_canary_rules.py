@@ -1,40 +1,14 @@
-"""The canary's alerts are valid, and wake somebody when they should and nobody otherwise."""
+"""The canary's alerts ask for what the canary writes."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from observability import canary
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "prometheus/rules/canary.yml"
-
-promtool = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(not promtool, reason="promtool is not installed")
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    assert promtool
-    return subprocess.run([promtool, *arguments], capture_output=True, text=True)
-
-
-@needs_promtool
-def test_the_rules_are_valid() -> None:
-    """Prometheus would load them."""
-    done = run("check", "rules", RULES)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@needs_promtool
-def test_the_alerts_fire_when_they_should() -> None:
-    """By promtool's own tests of them."""
-    done = run("test", "rules", ROOT / "prometheus/tests/canary.yml")
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_metric_of_the_rules_is_written(tmp_path: Path) -> None:
