@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -17,13 +18,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from indextts_app import settings
-from observability.log_store.questions import LogStore, Unanswerable
-from observability.log_store.sources import SOURCES, open_store
+from observability.log_store.questions import Unanswerable
 from observability.reports.figures import Report, Terms
 from observability.reports.html_page import html_page
 from observability.reports.month import Month, MonthError
 from observability.reports.monthly import report
 from observability.reports.tables import TABLES, csv_tables
+from scripts import terminal, which_store
 
 FORMATS = ("html", "json", "csv", "all")
 STDOUT = Path("-")
@@ -37,10 +38,8 @@ def main() -> int:
         known = settings.load()
         month = Month.parse(asked.month) if asked.month else Month.before_now(datetime.now(UTC))
         _check(asked)
-        store: LogStore = open_store(
-            asked.source, asked.logs or known.log_dir, loki_url=asked.loki_url
-        )
-        made = report(store, month, terms=_terms(asked, known))
+        store = which_store.opened(asked, known)
+        made = report(store, month, terms=_terms(asked, known), instances=asked.instance)
     except settings.SettingsError as error:
         return _complain(str(error), 2)
     except (MonthError, Refused) as error:
@@ -132,10 +131,9 @@ def _arguments() -> argparse.Namespace:
         "--output", type=Path, default=Path("reports"), help="folder, or - for standard output"
     )
     parser.add_argument("--table", choices=TABLES, help="of CSV one table only")
-    parser.add_argument("--source", choices=SOURCES, default="files", help="where the lines are")
-    parser.add_argument("--logs", type=Path, help="folder of the log (INDEXTTS_LOG_DIR)")
-    parser.add_argument("--loki-url", help="of Loki, with --source loki")
-    parser.add_argument("--language", choices=("en", "zh"), default=_language())
+    which_store.add_instance(parser)
+    which_store.add_arguments(parser)
+    parser.add_argument("--language", choices=terminal.LANGUAGES, default=terminal.language())
     parser.add_argument("--gpu-hour-price", type=_price, help="INDEXTTS_GPU_HOUR_PRICE")
     parser.add_argument("--currency", help="of that price (INDEXTTS_CURRENCY)")
     parser.add_argument("--slo-percent", type=_percent, help="INDEXTTS_SLO_PERCENT")
@@ -143,23 +141,24 @@ def _arguments() -> argparse.Namespace:
 
 
 def _price(text: str) -> float:
-    price = float(text)
+    price = _number(text)
     if not 0 <= price < 1e9:
-        raise argparse.ArgumentTypeError("a price is 0 or more")
+        raise argparse.ArgumentTypeError("a price is a number, 0 or more")
     return price
 
 
 def _percent(text: str) -> float:
-    percent = float(text)
+    percent = _number(text)
     if not 0 < percent < 100:
         raise argparse.ArgumentTypeError("a target lies between 0 and 100, such as 99.5")
     return percent
 
 
-def _language() -> str:
-    """The terminal's language, whether or not that locale is installed."""
-    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "zh" if next(filter(None, named), "").startswith("zh") else "en"
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
-import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from indextts_app import settings, story
+from indextts_app.archive_bucket import archived_requests
 from indextts_app.lookup import Lookup
 from observability import request_id
+from observability.log_store.day_sources import log_folders
 from observability.log_store.files import FileLogStore
-from observability.log_store.questions import Missing
+from observability.log_store.questions import Missing, Unanswerable
+from scripts import terminal, which_store
 
 WIDTH = 40
 
@@ -58,16 +62,19 @@ def main() -> int:
     """Exit status 0 with a story, 1 without one, 2 for an id or a setting that is none."""
     asked = _arguments()
     try:
-        folder = asked.log_dir or settings.load().log_dir
-        told = _looked_up(Lookup(FileLogStore(folder)), asked.id_or_file)
+        known = settings.load()
+        store, archives = which_store.opened(asked, known), archived_requests(known)
+        told = _looked_up(Lookup(store, archives=archives), asked.id_or_file)
     except settings.SettingsError as error:
         return _complain(str(error), 2)
     except request_id.MalformedRequestId as error:
         return _complain(getattr(error, asked.language), 2)
-    except Missing as missing:
-        return _complain(getattr(missing, asked.language), 1)
-    if told.status == "running" and not _is_served(folder):
-        told = replace(told, meaning=story.STATUS["lost"])
+    except (Missing, Unanswerable) as reason:
+        return _complain(getattr(reason, asked.language), 1)
+    if told.status == "running" and asked.source == "files":
+        folders = log_folders(which_store.folders(asked, known))
+        if not _is_served(_folder_of(told.request_id, folders)):
+            told = replace(told, meaning=story.STATUS["lost"])
     if asked.json:
         print(json.dumps(asdict(told), ensure_ascii=False, indent=2))
     else:
@@ -78,16 +85,10 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("id_or_file", help="a request_id, or an audio file made by the service")
-    parser.add_argument("--log-dir", type=Path, help="folder of the log (INDEXTTS_LOG_DIR)")
-    parser.add_argument("--language", choices=("en", "zh"), default=_language())
+    which_store.add_arguments(parser)
+    parser.add_argument("--language", choices=terminal.LANGUAGES, default=terminal.language())
     parser.add_argument("--json", action="store_true", help="the story for programs")
     return parser.parse_args()
-
-
-def _language() -> str:
-    """The terminal's language, whether or not that locale is installed."""
-    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "zh" if next(filter(None, named), "").startswith("zh") else "en"
 
 
 def _looked_up(lookup: Lookup, id_or_file: str) -> story.Story:
@@ -97,6 +98,16 @@ def _looked_up(lookup: Lookup, id_or_file: str) -> story.Story:
     if path.suffix in AUDIO_SUFFIXES or len(path.parts) > 1:
         raise Missing(en=f"There is no file {path}.", zh=f"没有文件 {path}。")
     return lookup.by_text(id_or_file)
+
+
+def _folder_of(wanted: str, folders: Sequence[Path]) -> Path:
+    """The log folder that a request stands in, which its own service writes to."""
+    # The inner ones first: what stands in them is found from the outer one as well.
+    for folder in sorted(folders, key=lambda each: len(each.resolve().parts), reverse=True):
+        with suppress(Missing):
+            FileLogStore(folder).lines_of(wanted)
+            return folder
+    return folders[0]
 
 
 def _is_served(folder: Path) -> bool:
@@ -170,4 +181,5 @@ def _complain(sentence: str, status: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it, without a traceback
     sys.exit(main())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,9 +27,13 @@ from indextts_app import settings
 from observability import triage
 from observability.events import STATUSES
 from observability.log_store.questions import Filter, Line, LogStore, Unanswerable
-from observability.log_store.sources import SOURCES, open_store
+from observability.reports.month import FIRST_YEAR, LAST_YEAR
+from scripts import terminal, which_store
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+TIME_ONLY, DAY_TOO = slice(11, 19), slice(5, 16)
+"""Of a timestamp, what tells the moment within a day and within a year."""
+
 OVERLAP = timedelta(seconds=60)
 """A line is written when its probe is done, and reaches Loki some seconds later."""
 
@@ -38,6 +42,8 @@ WORDS = {
         "range": "{since} to {until} UTC: {requests} requests, {failed} failed ({share}), "
         "P50 {p50}, P95 {p95}",
         "quiet": "Nothing failed.",
+        "none": "None of these requests.",
+        "nobody": "No request finished in this time.",
         "requests": "requests",
         "share": "share",
         "failing": "Failing",
@@ -56,6 +62,8 @@ WORDS = {
         "range": "{since} 至 {until} UTC：{requests} 次请求，{failed} 次失败（{share}），"
         "P50 {p50}，P95 {p95}",
         "quiet": "没有失败。",
+        "none": "没有这样的请求。",
+        "nobody": "这段时间没有请求结束。",
         "requests": "次数",
         "share": "占比",
         "failing": "正在失败",
@@ -90,9 +98,10 @@ def main() -> int:
             status=tuple(asked.status or ()),
             error_type=tuple(asked.error_type or ()),
             speaker=tuple(asked.speaker or ()),
+            instance=tuple(asked.instance),
         )
-        folder = asked.logs or settings.load().log_dir
-        store: LogStore = open_store(asked.source, folder, loki_url=asked.loki_url)
+        known = settings.load()
+        store = which_store.opened(asked, known)
         if asked.follow:
             return _follow(store, wanted, asked)
         found = triage.triaged(store, wanted, by, limit=asked.limit)
@@ -123,17 +132,22 @@ def _moment(text: str, now: datetime) -> datetime:
     """A moment that is so long ago (`30m`, `6h`, `2d`), or that stands there, in UTC."""
     try:
         if match := re.fullmatch(r"(\d{1,6})([smhdw])", text):
-            return now - timedelta(**{UNITS[match[2]]: int(match[1])})
-        moment = datetime.fromisoformat(text)
+            moment = now - timedelta(**{UNITS[match[2]]: int(match[1])})
+        else:
+            moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if FIRST_YEAR <= moment.year <= LAST_YEAR:
+            return moment
+        raise BadTime(text)
     except (ValueError, OverflowError):
         raise BadTime(text) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _show(found: triage.Triage, language: str) -> None:
     words = WORDS[language]
     console = Console(highlight=False)
     total = found.total
+    clock = DAY_TOO if found.until - found.since > timedelta(days=1) else TIME_ONLY
     console.print(
         words["range"].format(
             since=f"{found.since:%Y-%m-%d %H:%M}",
@@ -143,20 +157,25 @@ def _show(found: triage.Triage, language: str) -> None:
             share=f"{total.share_failed:.1%}",
             p50=_milliseconds(total.p50_ms),
             p95=_milliseconds(total.p95_ms),
-        )
+        ),
+        soft_wrap=True,
     )
     for note in found.reading.notes:
-        console.print(f"[yellow]{escape(note.zh if language == 'zh' else note.en)}[/]")
-    if not found.failures.total.requests:
-        console.print(f"[green]{words['quiet']}[/]")
+        told = escape(note.zh if language == "zh" else note.en)
+        console.print(f"[yellow]{told}[/]", soft_wrap=True)
+    if not total.requests:
+        console.print(f"[yellow]{words['nobody']}[/]")
+    elif not found.failures.total.requests:
+        # Others may have failed where only some were asked for.
+        console.print(words["none"] if total.failed else f"[green]{words['quiet']}[/]")
     else:
         console.print(_groups(found, words))
-        console.print(_lines(words["latest"], found.latest.lines, words))
+        console.print(_lines(words["latest"], found.latest.lines, words, clock=clock))
     if found.silent.total:
         title = words["silent"].format(total=f"{found.silent.total:,}")
-        console.print(_lines(title, found.silent.lines, words))
+        console.print(_lines(title, found.silent.lines, words, clock=clock))
     if found.slowest:
-        console.print(_slowest(found.slowest, words))
+        console.print(_slowest(found.slowest, words, clock=clock))
     console.print(f"[bold]{words['logql']}[/]")
     for query in (found.logql, found.logql_counts):
         # As one line, to be copied whole.
@@ -164,7 +183,7 @@ def _show(found: triage.Triage, language: str) -> None:
 
 
 def _groups(found: triage.Triage, words: dict[str, str]) -> Table:
-    table = Table(title=words["failing"], title_justify="left")
+    table = _table(words["failing"])
     for name in found.by:
         table.add_column(name, overflow="fold")
     table.add_column(words["requests"], justify="right")
@@ -177,13 +196,20 @@ def _groups(found: triage.Triage, words: dict[str, str]) -> Table:
     return table
 
 
-def _lines(title: str, lines: Sequence[Line], words: dict[str, str]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in (words["time"], "request_id", "status", "error_type", "error_stage", "speaker"):
-        table.add_column(name, overflow="fold", no_wrap=name == "request_id")
+def _table(title: str) -> Table:
+    """Without frames, so that an id and what matters beside it fit into 80 columns."""
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+
+
+def _lines(title: str, lines: Sequence[Line], words: dict[str, str], *, clock: slice) -> Table:
+    table = _table(title)
+    for name in (words["time"], "request_id"):
+        table.add_column(name, no_wrap=True)
+    for name in ("status", "error_type", "stage", "speaker"):
+        table.add_column(name, overflow="fold")
     for line in lines:
         table.add_row(
-            str(line.get("timestamp", ""))[5:19].replace("T", " "),
+            _time(line, clock),
             *(
                 escape(str(line.get(name, "–")))
                 for name in ("request_id", "status", "error_type", "error_stage", "speaker")
@@ -192,15 +218,16 @@ def _lines(title: str, lines: Sequence[Line], words: dict[str, str]) -> Table:
     return table
 
 
-def _slowest(lines: Sequence[Line], words: dict[str, str]) -> Table:
-    table = Table(title=words["slowest"], title_justify="left")
-    for name in (words["time"], "request_id", "speaker"):
-        table.add_column(name, overflow="fold", no_wrap=name == "request_id")
+def _slowest(lines: Sequence[Line], words: dict[str, str], *, clock: slice) -> Table:
+    table = _table(words["slowest"])
+    for name in (words["time"], "request_id"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("speaker", overflow="fold")
     for name in (words["took"], words["queue"], words["characters"]):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(
-            str(line["timestamp"])[5:19].replace("T", " "),
+            _time(line, clock),
             escape(str(line["request_id"])),
             escape(str(line["speaker"] or "–")),
             _milliseconds(line["duration_ms"]),
@@ -210,10 +237,14 @@ def _slowest(lines: Sequence[Line], words: dict[str, str]) -> Table:
     return table
 
 
+def _time(line: Line, clock: slice) -> str:
+    return str(line.get("timestamp", ""))[clock].replace("T", " ")
+
+
 def _milliseconds(value: float | None) -> str:
-    return (
-        "–" if value is None else f"{value:,.1f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
-    )
+    if value is None:
+        return "–"
+    return f"{value:.1f} ms" if value < 1_000 else f"{value / 1000:,.2f} s"
 
 
 def _follow(store: LogStore, asked: Filter, options: argparse.Namespace) -> int:
@@ -258,33 +289,35 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--by",
         default=",".join(triage.BY),
-        help="count by error_type, stage, speaker, model_version, emotion, source, user …",
+        help="count by error_type, stage, speaker, model_version, emotion, source, instance …",
     )
     parser.add_argument("--status", choices=STATUSES, action="append", help="other than failures")
     parser.add_argument("--error-type", action="append", help="these errors only")
     parser.add_argument("--speaker", action="append", help="these speakers only")
     parser.add_argument("--limit", type=_count, default=10, help="lines of each list, up to 1000")
     parser.add_argument("--follow", action="store_true", help="go on, print what comes")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks")
-    parser.add_argument("--source", choices=SOURCES, default="files", help="where the lines are")
-    parser.add_argument("--logs", type=Path, help="folder of the log (INDEXTTS_LOG_DIR)")
-    parser.add_argument("--loki-url", help="of Loki, with --source loki")
-    parser.add_argument("--language", choices=("en", "zh"), default=_language())
+    parser.add_argument("--every", type=_seconds, default=2.0, help="seconds between two looks")
+    which_store.add_instance(parser)
+    which_store.add_arguments(parser)
+    parser.add_argument("--language", choices=terminal.LANGUAGES, default=terminal.language())
     parser.add_argument("--json", action="store_true", help="for programs; a line each if followed")
     return parser.parse_args()
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 1000:
-        raise argparse.ArgumentTypeError("from 1 to 1000")
-    return count
+    if not (text.isdecimal() and 1 <= int(text) <= 1000):
+        raise argparse.ArgumentTypeError("a whole number from 1 to 1000")
+    return int(text)
 
 
-def _language() -> str:
-    """The terminal's language, whether or not that locale is installed."""
-    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "zh" if next(filter(None, named), "").startswith("zh") else "en"
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("seconds from 0.1 to 3600")
+    return seconds
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -7,16 +7,19 @@ Where the lines of each day are: in the service's files, in an archive of them, 
     archive/indextts-2026-10-04.other.parquet    its other lines, as they were written
     archive/indextts-2026-10-04.sums.parquet     its sums, and .latencies.parquet: see sums.py
 
-An archive that somebody fetched back may lie in the log folder as well.
+An archive that somebody fetched back may lie in the log folder as well. Several services have a
+folder each; where these lie in one folder, that one stands for all of them.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +27,16 @@ from observability.day_file import day_files
 
 ARCHIVE: Final = "archive"
 
+_OF_A_DAY: Final = re.compile(r"indextts-\d{4}-\d\d-\d\d[.-]")
 _NAME: Final = re.compile(r"indextts-(\d{4}-\d{2}-\d{2})(\.jsonl\.gz|\.parquet|\.other\.parquet)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaySource:
-    """The files of one day, all there is; `finished` and `other` are the Parquet copy."""
+    """The files of one day, all in a folder; `finished` and `other` are the Parquet copy."""
 
     day: date
+    folder: Path
     parts: tuple[Path, ...] = ()
     archive: Path | None = None
     finished: Path | None = None
@@ -41,6 +46,16 @@ class DaySource:
     def has_all_parts(self) -> bool:
         """Whether the service's files are there from the first on; they are dropped in order."""
         return bool(self.parts) and self.parts[0].name == f"indextts-{self.day}.jsonl"
+
+
+def log_folders(named: Sequence[Path]) -> tuple[Path, ...]:
+    """The log folders that are meant, each once: those named, and the log folders in them."""
+    found: dict[Path, Path] = {}
+    for folder in named:
+        inner = _folders_in(folder)
+        for each in inner if inner and not _holds_lines(folder) else (folder, *inner):
+            found.setdefault(each.resolve(), each)
+    return tuple(found.values())
 
 
 def archive_name(day: date) -> str:
@@ -71,6 +86,7 @@ def day_sources(
     return [
         DaySource(
             day=day,
+            folder=folder,
             parts=tuple(parts.get(day, ())),
             archive=(kinds := others.get(day, {})).get(".jsonl.gz"),
             finished=kinds.get(".parquet") if ".other.parquet" in kinds else None,
@@ -93,6 +109,7 @@ def day_source(folder: Path, day: date) -> DaySource:
     finished, other = (_kept(folder, name) for name in parquet_names(day))
     return DaySource(
         day=day,
+        folder=folder,
         parts=tuple(parts),
         archive=_kept(folder, archive_name(day)),
         finished=finished if other is not None else None,
@@ -117,8 +134,37 @@ def _present(path: Path) -> Iterator[Path]:
         yield path
 
 
+def _holds_lines(folder: Path) -> bool:
+    """Whether a day's file is there, or an archive of such; looks no further than the first."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name == ARCHIVE or _OF_A_DAY.match(entry.name) for entry in entries)
+    except OSError:
+        return False
+
+
+def _folders_in(folder: Path) -> tuple[Path, ...]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return ()
+    return tuple(folder / name for name in names if name != ARCHIVE and _holds_lines(folder / name))
+
+
 def _files_of(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.is_file())
     except OSError:
         return []
+
+
+def spans(days: Sequence[date], to: str) -> str:
+    """Days as a list, runs of them as their first and last."""
+    runs: list[list[date]] = [[days[0], days[0]]]
+    for before, day in pairwise(days):
+        if day - before == timedelta(days=1):
+            runs[-1][1] = day
+        else:
+            runs.append([day, day])
+    return ", ".join(f"{first}" if first == last else f"{first}{to}{last}" for first, last in runs)

@@ -1,5 +1,5 @@
 """
-The questions answered from the files of one log folder: the service's own, archives, Parquet.
+The questions answered from the files of log folders: the services' own, archives, Parquet.
 
 One request is found by the time in its id: the day's file, then the place in it by halving. All
 other questions go to DuckDB, over Parquet where a day has a copy and over the lines where not.
@@ -8,15 +8,21 @@ other questions go to DuckDB, over Parquet where a day has a copy and over the l
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from observability import request_id as request_ids
-from observability.log_store import day_lines, parquet, statements, tables
-from observability.log_store.day_sources import DaySource, day_source, day_sources, days_between
+from observability.log_store import day_lines, parquet, statements, sums, tables
+from observability.log_store.day_sources import (
+    DaySource,
+    day_source,
+    day_sources,
+    days_between,
+    log_folders,
+)
 from observability.log_store.duck import connect
 from observability.log_store.questions import (
     FAILED,
@@ -52,15 +58,19 @@ def utc_now() -> datetime:
 
 class FileLogStore:
     """
-    Answers from the log files of one folder; reads only, beside a running service as well.
+    Answers from the log files of one or several services; reads only, beside running ones as well.
 
     Memory stays below 1 GiB however long the time asked for is.
+
+    Args:
+        folders: a folder for each service, or a folder that holds such; what is in it counts at
+            the time of the question, so that a service may join later.
     """
 
     def __init__(
-        self, folder: Path, *, clock: Callable[[], datetime] = utc_now, source: str = "files"
+        self, *folders: Path, clock: Callable[[], datetime] = utc_now, source: str = "files"
     ) -> None:
-        self._folder = folder
+        self._folders = folders
         self._clock = clock
         self._source = source
 
@@ -77,33 +87,44 @@ class FileLogStore:
         request_id = request_ids.parse(request_id)
         moment = request_ids.time_of(request_id)
         first, last = moment - _ID_BEFORE_LINE, moment + _USUAL_END
-        near = [day_source(self._folder, day) for day in days_between(moment.date(), last.date())]
+        days = days_between(moment.date(), last.date())
+        near = [day_source(folder, day) for folder in log_folders(self._folders) for day in days]
         lines = self._lines_around(near, request_id, first, last)
         if any(map(_is_finished, lines)):
             return lines
-        sources = day_sources(self._folder)
-        lines = self._all_lines(sources, request_id, moment)
+        sources, unread = self._sources(), set[str]()
+        lines = self._all_lines(sources, request_id, moment, unread)
         if not lines:
-            raise _missing(moment, now or self._clock(), sources, self._folder)
+            raise _missing(moment, now or self._clock(), sources, self._folders, sorted(unread))
         return lines
+
+    def _sources(self) -> list[DaySource]:
+        """The days of every folder, oldest first."""
+        found = [each for folder in log_folders(self._folders) for each in day_sources(folder)]
+        return sorted(found, key=lambda source: source.day)
 
     def _lines_around(
         self, sources: Sequence[DaySource], request_id: str, first: datetime, last: datetime
     ) -> list[Line]:
         window = day_lines.as_bytes(first), day_lines.as_bytes(last + _AFTER_END)
-        return [
+        return _once(
             line
             for source in sources
-            for line in _lines_in(source, request_id, window, self._copy_lines)
-        ]
+            for line in _lines_in(source, request_id, window, self._copy_lines, set())
+        )
 
     def _all_lines(
-        self, sources: Sequence[DaySource], request_id: str, moment: datetime
+        self,
+        sources: Sequence[DaySource],
+        request_id: str,
+        moment: datetime,
+        unread: set[str],
     ) -> list[Line]:
         """
         Its lines wherever they stand in its day's file and the next one's, and on until it ends.
 
-        The line that settles a crash is written at the next start, on any later day.
+        The line that settles a crash is written at the next start, on any later day. `unread` gets
+        the names of files that cannot be read to their end.
         """
         lines: list[Line] = []
         for source in sources:
@@ -112,8 +133,8 @@ class FileLogStore:
             is_later = source.day > moment.date() + timedelta(days=1)
             if is_later and (not lines or any(map(_is_finished, lines))):
                 break
-            lines += _lines_in(source, request_id, None, self._copy_lines)
-        return lines
+            lines += _lines_in(source, request_id, None, self._copy_lines, unread)
+        return _once(lines)
 
     def _copy_lines(self, request_id: str, paths: Sequence[Path]) -> list[Line]:
         connection = connect()
@@ -124,21 +145,25 @@ class FileLogStore:
 
     # --- Many requests ---------------------------------------------------------------------------
 
-    def search(self, asked: Filter, limit: int = 100) -> Found:
-        """The requests that a filter means, newest first."""
+    def search(self, asked: Filter, limit: int = 100, *, slowest: bool = False) -> Found:
+        """The requests that a filter means, the newest first, or else the slowest."""
+        order = "duration_ms DESC NULLS LAST" if slowest else "timestamp DESC"
         where, parameters = statements.matching(asked)
         with self._tables(asked.since, asked.until, statements.fields_of(asked)) as found:
             ((total,),) = found.rows(f"SELECT count(*) FROM finished WHERE {where}", parameters)
             rows = found.rows(
                 f"SELECT request_id, timestamp FROM finished WHERE {where} "
-                "ORDER BY timestamp DESC, request_id DESC LIMIT ?",
+                f"ORDER BY {order}, request_id DESC LIMIT ?",
                 [*parameters, limit],
             )
             return Found(tuple(self._finished_lines(found, rows)), total, found.reading)
 
     def counts(self, asked: Filter, by: Sequence[str] = ()) -> Counts:
         """Figures by the values of some fields."""
-        with self._tables(asked.since, asked.until, statements.fields_of(asked, by)) as found:
+        fields = statements.fields_of(asked, by)
+        if statements.is_of_everything(asked, by) and self._has_copies(asked):
+            fields = sums.FIELDS
+        with self._tables(asked.since, asked.until, fields) as found:
             return statements.counts(found, asked, by)
 
     def series(self, asked: Filter, step: timedelta) -> Series:
@@ -196,12 +221,33 @@ class FileLogStore:
         return replace(found, lines=exact + rest)
 
     @contextmanager
+    def at_once(self, asked: Filter, fields: Sequence[str] = ()) -> Iterator[AtOnce]:
+        """The same store for several questions about one time, whose lines are then read once."""
+        wanted = {*statements.fields_of(asked), *fields}
+        if self._has_copies(asked):
+            wanted |= {*sums.FIELDS}
+        with self._tables(asked.since, asked.until, sorted(wanted)) as found:
+            yield AtOnce(self, asked, frozenset(wanted), found)
+
+    @contextmanager
     def requests(
-        self, since: datetime, until: datetime, fields: Sequence[str]
+        self,
+        since: datetime,
+        until: datetime,
+        fields: Sequence[str],
+        *,
+        instances: Sequence[str] = (),
     ) -> Iterator[Requests]:
         """The requests finished in a time as tables, with these fields of the event."""
-        with self._tables(since, until, fields, edges=SETTLING) as found:
+        with self._tables(since, until, fields, edges=SETTLING, instances=instances) as found:
             yield found
+
+    def _has_copies(self, asked: Filter) -> bool:
+        first, last = (each.astimezone(UTC).date() for each in (asked.since, asked.until))
+        return any(
+            source.finished is not None and first <= source.day <= last
+            for source in self._sources()
+        )
 
     def _tables(
         self,
@@ -210,15 +256,17 @@ class FileLogStore:
         fields: Sequence[str],
         *,
         edges: timedelta = timedelta(0),
+        instances: Sequence[str] = (),
     ) -> AbstractContextManager[Tables]:
         return tables.opened(
-            day_sources(self._folder),
+            self._sources(),
             since,
             until,
             fields,
             now=self._clock(),
             edges=edges,
             source_name=self._source,
+            instances=instances,
         )
 
     def _finished_lines(
@@ -245,10 +293,40 @@ class FileLogStore:
         ]
         for place in (window, None):
             for source in near:
-                for line in _lines_in(source, request_id, place, self._copy_lines):
+                for line in _lines_in(source, request_id, place, self._copy_lines, set()):
                     if _is_finished(line) and moment_of(line) == moment:
                         return line
         return None
+
+
+class AtOnce(FileLogStore):
+    """Questions about one time, answered from tables that were read once."""
+
+    def __init__(
+        self, store: FileLogStore, asked: Filter, fields: frozenset[str], tables: Tables
+    ) -> None:
+        super().__init__(*store._folders, clock=store._clock, source=store._source)
+        self._time = asked.since, asked.until
+        self._fields = fields
+        self.tables = tables
+
+    def _tables(
+        self,
+        since: datetime,
+        until: datetime,
+        fields: Sequence[str],
+        *,
+        edges: timedelta = timedelta(0),
+        instances: Sequence[str] = (),
+    ) -> AbstractContextManager[Tables]:
+        is_held = (since, until) == self._time and self._fields.issuperset(fields)
+        if not is_held or edges or instances:
+            raise ValueError("asked for another time, or by other fields, than are held")
+        return nullcontext(self.tables)
+
+    def _has_copies(self, asked: Filter) -> bool:  # noqa: ARG002
+        """As it was when the tables were read: a copy that was made since is not in them."""
+        return self._fields.issuperset(sums.FIELDS)
 
 
 def _from_copies(found: Tables, ids: Sequence[str]) -> dict[str, Line]:
@@ -273,27 +351,45 @@ def _lines_in(
     request_id: str,
     window: tuple[bytes, bytes] | None,
     from_copy: Callable[[str, Sequence[Path]], list[Line]],
+    unread: set[str],
 ) -> list[Line]:
     """
     A request's lines in one day's files, within a window of time or (None) wherever they stand.
 
-    The service's own files are asked first, then the archive, then the Parquet copy.
+    The service's own files are asked first, then the archive, then the Parquet copy, then as much
+    of a damaged archive as can be read. `unread` gets the names of files that had no full answer.
     """
+    damaged = None
     if source.archive is not None and not source.has_all_parts:
         try:
             return _in_archive(source.archive, request_id, window)
         except (OSError, day_lines.Damaged):
-            pass
-    if source.parts:
-        return [line for part in source.parts for line in _in_part(part, request_id, window)]
+            damaged = source.archive
     copies = [path for path in (source.finished, source.other) if path is not None]
-    try:
-        return from_copy(request_id, copies) if copies else []
-    except parquet.Unreadable:
-        return []
+    if copies and not source.parts:
+        try:
+            return from_copy(request_id, copies)
+        except parquet.Unreadable as error:
+            unread.add(str(error))
+    lines = [line for part in source.parts for line in _in_part(part, request_id, window, unread)]
+    if damaged is None:
+        return lines
+    unread.add(damaged.name)
+    return _in_damaged(damaged, request_id) + lines
 
 
-def _in_part(path: Path, request_id: str, window: tuple[bytes, bytes] | None) -> list[Line]:
+def _in_damaged(path: Path, request_id: str) -> list[Line]:
+    """A request's lines in an archive, as far as it can be read."""
+    lines: list[Line] = []
+    with suppress(OSError, day_lines.Damaged):
+        for block in day_lines.whole_lines(day_lines.expanded(path)):
+            lines += _parsed(block, request_id)
+    return lines
+
+
+def _in_part(
+    path: Path, request_id: str, window: tuple[bytes, bytes] | None, unread: set[str]
+) -> list[Line]:
     try:
         with day_lines.mapped(path) as content:
             begin, end = 0, len(content)
@@ -302,6 +398,7 @@ def _in_part(path: Path, request_id: str, window: tuple[bytes, bytes] | None) ->
                 end = day_lines.first_at(content, window[1])
             return _parsed(content, request_id, begin, end)
     except OSError:
+        unread.add(path.name)
         return []
 
 
@@ -343,6 +440,11 @@ def _parsed(
     return lines
 
 
+def _once(lines: Iterable[Line]) -> list[Line]:
+    """Each line once, in however many folders a copy of it stands."""
+    return list({json.dumps(line): line for line in lines}.values())
+
+
 def _is_finished(line: Line) -> bool:
     return str(line.get("event", "")).endswith(".finished")
 
@@ -364,13 +466,27 @@ def _alike(own: Line | None) -> tuple[str, list[object]]:
 
 
 def _missing(
-    moment: datetime, now: datetime, sources: Sequence[DaySource], folder: Path
+    moment: datetime,
+    now: datetime,
+    sources: Sequence[DaySource],
+    folders: Sequence[Path],
+    unread: Sequence[str],
 ) -> Missing:
     when = f"{moment:%Y-%m-%d %H:%M} UTC"
     if not sources:
+        named = ", ".join(map(str, folders))
         return Missing(
-            en=f"There are no log files in {folder}, so nothing can be looked up.",
-            zh=f"{folder} 中没有日志文件，无法查询。",
+            en=f"There are no log files in {named}, so nothing can be looked up.",
+            zh=f"{named} 中没有日志文件，无法查询。",
+        )
+    if unread:
+        damaged = ", ".join(unread)
+        return Missing(
+            en=f"No line of this id could be read. It says {when}, and {damaged} of that time "
+            "cannot be read to the end: it may stand there. Fetch that archive again "
+            "(scripts/archive_logs.py --fetch).",
+            zh=f"未能读到该编号的记录。编号时间是 {when}，而该时段的 {damaged} 无法完整读取，"
+            "记录可能就在其中。请重新取回该归档（scripts/archive_logs.py --fetch）。",
         )
     first, last = sources[0].day, sources[-1].day
     if moment > now + timedelta(minutes=5):

@@ -24,7 +24,7 @@ import httpx
 from observability import request_id as request_ids
 from observability.log_store import logql
 from observability.log_store.day_sources import day_sources
-from observability.log_store.files import FileLogStore, moment_of, utc_now
+from observability.log_store.files import AtOnce, FileLogStore, moment_of, utc_now
 from observability.log_store.questions import (
     SETTLING,
     Counts,
@@ -40,6 +40,7 @@ from observability.log_store.questions import (
     Unanswerable,
 )
 from observability.log_store.tables import opened
+from observability.log_store.tally import lines_left_out
 
 PAGE = 1_000
 """
@@ -92,7 +93,8 @@ class LokiLogStore:
     Answers from Loki; nothing is written to it.
 
     Args:
-        url: its address, `http://127.0.0.1:3100` say.
+        url: its address, `http://127.0.0.1:3100` say; with `user:password@` these are sent as
+            basic authentication, and never shown.
         selector: the streams that hold the service's lines.
         page: lines in one answer, at most Loki's `max_entries_limit_per_query`.
         client: to be used for the requests; made, with bounded time-outs, if not given.
@@ -109,6 +111,7 @@ class LokiLogStore:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._url = url.rstrip("/")
+        self._shown = re.sub("//[^/@]*@", "//", self._url)
         self._selector = selector
         self._page = page
         self._client = client or httpx.Client(timeout=TIMEOUT)
@@ -154,17 +157,17 @@ class LokiLogStore:
         try:
             texts = [text for _, text in self._pages(query, since, until)]
         except _NoAnswer as error:
-            raise _away(self._url, str(error)) from error
+            raise _away(self._shown, str(error)) from error
         # A line that was shipped twice is one line.
         lines = (_parsed(text) for text in dict.fromkeys(texts))
         return [line for line in lines if line is not None and line.get("request_id") == request_id]
 
     # --- Many requests ---------------------------------------------------------------------------
 
-    def search(self, asked: Filter, limit: int = 100) -> Found:
-        """The requests that a filter means, newest first."""
+    def search(self, asked: Filter, limit: int = 100, *, slowest: bool = False) -> Found:
+        """The requests that a filter means, the newest first, or else the slowest."""
         with self._spooled(asked) as (files, fetched):
-            found = files.search(asked, limit)
+            found = files.search(asked, limit, slowest=slowest)
             return replace(found, reading=_read(found.reading, fetched))
 
     def counts(self, asked: Filter, by: Sequence[str] = ()) -> Counts:
@@ -203,8 +206,23 @@ class LokiLogStore:
             return replace(found, reading=_read(found.reading, fetched))
 
     @contextmanager
+    def at_once(self, asked: Filter, fields: Sequence[str] = ()) -> Iterator[AtOnce]:
+        """The same store for several questions about one time, whose lines are then read once."""
+        with (
+            self._spooled(asked) as (files, fetched),
+            files.at_once(asked, fields) as held,
+        ):
+            held.tables.reading = _read(held.tables.reading, fetched)
+            yield held
+
+    @contextmanager
     def requests(
-        self, since: datetime, until: datetime, fields: Sequence[str]
+        self,
+        since: datetime,
+        until: datetime,
+        fields: Sequence[str],
+        *,
+        instances: Sequence[str] = (),
     ) -> Iterator[Requests]:
         """The requests finished in a time as tables, with these fields of the event."""
         query = f"{self._selector} |~ `{logql.FINISHED}|{logql.STARTED}`".replace(".", "[.]")
@@ -218,6 +236,7 @@ class LokiLogStore:
                 now=self._clock(),
                 edges=SETTLING,
                 source_name="loki",
+                instances=instances,
             ) as tables,
         ):
             tables.reading = _read(tables.reading, fetched)
@@ -254,7 +273,7 @@ class LokiLogStore:
         fetched.reasons.append(str(error))
         is_away = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
         if is_away or len(fetched.unanswered) >= _MAX_FAILURES:
-            raise _away(self._url, str(error)) from error
+            raise _away(self._shown, str(error)) from error
 
     def _fetch_window(self, folder: Path, query: str, begin: datetime, end: datetime) -> None:
         with ExitStack() as stack:
@@ -346,7 +365,7 @@ class LokiLogStore:
             too_large = "larger than max" in said
             reason = f"{error.response.status_code}: {said}"
             raise _NoAnswer(reason, may_be_too_large=too_large) from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             hung = isinstance(error, httpx.ReadTimeout | httpx.RemoteProtocolError)
             raise _NoAnswer(type(error).__name__, may_be_too_large=hung) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -415,22 +434,7 @@ def _read(reading: Reading, fetched: _Fetched) -> Reading:
     unreadable = fetched.lines_unreadable + reading.lines_unreadable
     foreign = fetched.lines_foreign + reading.lines_foreign
     notes = [note for note in reading.notes if note.code not in left_out]
-    if unreadable:
-        notes.append(
-            Note(
-                "lines_unreadable",
-                f"{unreadable} lines are no JSON objects and were left out.",
-                f"有 {unreadable} 行不是 JSON 对象，未计入。",
-            )
-        )
-    if foreign:
-        notes.append(
-            Note(
-                "lines_foreign",
-                f"{foreign} lines are of other programs and were left out.",
-                f"有 {foreign} 行来自其他程序，未计入。",
-            )
-        )
+    notes += lines_left_out(unreadable, foreign)
     return replace(
         reading,
         source="loki",

@@ -26,7 +26,7 @@ FAILED: tuple[Status, ...] = ("failed", "timeout", "lost")
 DELIVERED: tuple[Status, ...] = ("success", "degraded")
 """Statuses with audio; latencies are counted over these only."""
 
-TURNED_AWAY = ("queue_full", "not_ready", "not_fit")
+TURNED_AWAY = ("queue_full", "not_ready", "not_fit", "storage_full", "circuit_open")
 """Errors of refusals that are the service's own fault, and count against its availability."""
 
 
@@ -70,6 +70,7 @@ class Filter:
     engine: tuple[str, ...] = ()
     model_version: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    instance: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
     client_request_id: str | None = None
 
@@ -109,7 +110,7 @@ class Reading:
         lines_unreadable: those that are no JSON object, torn ones among them.
         lines_foreign: JSON objects of other programs: without our `timestamp` and `event`.
         duplicates: finished lines beyond the first of their request, which were not counted.
-        days_missing: days of the time asked for, before today, without a file or line.
+        days_missing: days of the time asked for, today the last, without a file or line.
         notes: what is worth saying; an answer without notes is whole.
     """
 
@@ -130,7 +131,7 @@ class Figures:
 
     `failed` counts `FAILED`, `delivered` counts `DELIVERED`; `share_failed` is failed over all
     requests. Percentiles are of `duration_ms` over delivered audio, linearly interpolated as NumPy
-    does; None where there is none.
+    does, to a microsecond; None where there is none.
     """
 
     requests: int
@@ -163,7 +164,7 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Found:
     """
-    Finished lines, newest first, at most as many as were asked for; `total` is how many there are.
+    Finished lines in the order asked for, at most so many; `total` is how many there are.
     """
 
     lines: tuple[Line, ...]
@@ -247,7 +248,10 @@ class Requests(Protocol):
 
 
 SETTLING = timedelta(hours=1)
-"""Longer than any time-out of a request."""
+"""
+Longer than the time-out of a request, but not than that of every long text, nor than a row of a
+batch may wait for others: one of these that crosses an edge for longer is not told from a lost one.
+"""
 
 
 class LogStore(Protocol):
@@ -266,8 +270,8 @@ class LogStore(Protocol):
             MalformedRequestId: it is no request id.
         """
 
-    def search(self, asked: Filter, limit: int = 100) -> Found:
-        """The requests that a filter means."""
+    def search(self, asked: Filter, limit: int = 100, *, slowest: bool = False) -> Found:
+        """The requests that a filter means, the newest first, or else the slowest."""
 
     def counts(self, asked: Filter, by: Sequence[str] = ()) -> Counts:
         """Their figures by the values of some of `FILTER_FIELDS`."""
@@ -283,7 +287,26 @@ class LogStore(Protocol):
     ) -> Found:
         """The requests whose client named them so: the whole id first, else a part of it."""
 
+    def at_once(
+        self, asked: Filter, fields: Sequence[str] = ()
+    ) -> AbstractContextManager[LogStore]:
+        """
+        The same store for several questions about one time, whose lines are then read once.
+
+        They ask for the requests of `asked`, or for some of these: restricted by and counted by
+        `fields`. `ValueError` is raised for any other question.
+        """
+
     def requests(
-        self, since: datetime, until: datetime, fields: Sequence[str]
+        self,
+        since: datetime,
+        until: datetime,
+        fields: Sequence[str],
+        *,
+        instances: Sequence[str] = (),
     ) -> AbstractContextManager[Requests]:
-        """The requests finished in a time as tables, with these fields of the event."""
+        """
+        The requests finished in a time as tables, with these fields of the event.
+
+        Of these instances only, if any are named; `reading` tells of all lines that were read.
+        """

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from observability.log_store import quantiles
 from observability.log_store.duck import quoted
 from observability.log_store.questions import (
     DELIVERED,
@@ -44,13 +45,26 @@ def _statuses(statuses: Sequence[str]) -> str:
     return "status IN (" + ", ".join(f"'{status}'" for status in statuses) + ")"
 
 
-_FIGURES = f"""count(*),
-    count(*) FILTER ({_statuses(DELIVERED)}),
-    count(*) FILTER (status = 'degraded'),
-    count(*) FILTER ({_statuses(FAILED)}),
-    count(*) FILTER (status = 'rejected'),
-    quantile_cont(duration_ms, [0.5, 0.95, 0.99])
+def _numbers(of: str) -> str:
+    """How many there are of each outcome, counted or added up."""
+    outcomes = (
+        _statuses(DELIVERED),
+        "status = 'degraded'",
+        _statuses(FAILED),
+        "status = 'rejected'",
+    )
+    parts = (f"coalesce({of} FILTER ({outcome}), 0)::BIGINT" for outcome in ("true", *outcomes))
+    return ", ".join(parts)
+
+
+_FIGURES = f"""{_numbers("count(*)")},
+    quantile_cont(duration_ms, {list(quantiles.SHARES)})
         FILTER ({_statuses(DELIVERED)} AND duration_ms IS NOT NULL)"""
+
+
+def is_of_everything(asked: Filter, by: Sequence[str]) -> bool:
+    """Whether a question is for the figures of all requests of a time, which days' sums tell."""
+    return not by and not asked.values() and asked.client_request_id is None
 
 
 def fields_of(asked: Filter, by: Sequence[str] = ()) -> tuple[str, ...]:
@@ -78,6 +92,10 @@ def matching(asked: Filter) -> tuple[str, list[object]]:
 
 def counts(tables: Requests, asked: Filter, by: Sequence[str]) -> Counts:
     """The figures by the values of some fields, and all together."""
+    if tables.summed and is_of_everything(asked, by):
+        (row,) = tables.rows(f"SELECT {_numbers('sum(requests)')} FROM cells")
+        percentiles = quantiles.latencies(tables, {}).get(())
+        return Counts((), figures((*row, percentiles)), tables.reading)
     where, parameters = matching(asked)
     total = tables.rows(f"SELECT {_FIGURES} FROM finished WHERE {where}", parameters)
     if not by:
@@ -122,7 +140,7 @@ def number_of_steps(asked: Filter, step: timedelta) -> int:
 def figures(row: Sequence[Any]) -> Figures:
     """Figures from the columns that every statement here has."""
     requests, delivered, degraded, failed, rejected, percentiles = row
-    p50, p95, p99 = percentiles or (None, None, None)
+    p50, p95, p99 = (round(value, 3) for value in percentiles) if percentiles else [None] * 3
     return Figures(
         requests=requests,
         delivered=delivered,

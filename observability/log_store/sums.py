@@ -33,7 +33,7 @@ CACHES = ("result", "speaker", "emotion")
 
 KEYS = (
     "status", "speaker", "emotion", "source", "error_type", "audio_verdict", "engine", "version",
-    "model_version", *(f"{cache}_cache_hit" for cache in CACHES),
+    "model_version", "instance", *(f"{cache}_cache_hit" for cache in CACHES),
 )  # fmt: skip
 SUMMED = (
     "text_len", "audio_seconds", "gpu_seconds", "duration_ms", "queue_ms",
@@ -46,7 +46,7 @@ FIELDS = tuple(name for name in (*KEYS, *SUMMED, "user") if name in COLUMNS)
 DAY = "(epoch_ms(timestamp) // 86400000)"
 """Days since 1970."""
 
-LATENCY_KEYS = ("speaker", "engine", "version", "model_version")
+LATENCY_KEYS = ("speaker", "engine", "version", "model_version", "instance")
 
 _PERCENT = 100
 _BUCKET = f"floor(ln(greatest(duration_ms, 1)) * {_PERCENT})::INTEGER"

@@ -6,19 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from observability.log_store import day_lines, parquet, sums
 from observability.log_store.columns import COLUMNS
-from observability.log_store.day_sources import DaySource, days_between
+from observability.log_store.day_sources import DaySource
 from observability.log_store.duck import connect, literal, literals, on_disk, quoted
-from observability.log_store.questions import OPERATION, Note, Reading
+from observability.log_store.questions import OPERATION, Reading
+from observability.log_store.tally import Tally
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -42,24 +43,6 @@ class Choice:
     source: DaySource
     kind: str
     """parts, archive or parquet"""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What becomes the `Reading`."""
-
-    files: int = 0
-    lines_read: int = 0
-    lines_unreadable: int = 0
-    lines_foreign: int = 0
-    duplicates: int = 0
-    clock_back: int = 0
-    versions: set[str] = field(default_factory=set)
-    split_days: list[date] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-
-    def note(self, code: str, en: str, zh: str) -> None:
-        self.notes.append(Note(code, en, zh))
 
 
 class Tables:
@@ -93,6 +76,7 @@ def opened(
     now: datetime,
     edges: timedelta = timedelta(0),
     source_name: str = "files",
+    instances: Sequence[str] = (),
 ) -> Iterator[Tables]:
     """
     The tables of `questions.Requests` for the requests finished from `since` to before `until`.
@@ -101,6 +85,7 @@ def opened(
         sources: the days that there are files of; others in the time are told as missing.
         edges: how far beyond the time lines are read, for `finished_after`, `started_before`.
         source_name: for the `Reading`.
+        instances: whose lines count; all do if none is named.
     """
     if unknown := set(fields) - set(COLUMNS):
         raise ValueError(f"no such field: {', '.join(sorted(unknown))}")
@@ -108,14 +93,16 @@ def opened(
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="indextts-tables-"))
         connection = stack.enter_context(contextlib.closing(connect()))
-        loader = _Loader(connection, Path(name), since, until, fields, edges)
+        loader = _Loader(connection, Path(name), since, until, fields, edges, instances)
         lines = loader.choose(sources)
         if sum(map(_raw_size, lines)) > IN_MEMORY_BYTES:
             stack.enter_context(on_disk(connection, Path(name) / "tables.duckdb"))
             loader.kept = "TABLE"
         loader.load(lines)
         loader.views()
-        reading = _reading(loader, sources, now, source_name)
+        there = {source.day for source in sources}
+        loader.tally.folders_lacking(_days_by_folder(sources), since, until, now=now)
+        reading = loader.tally.reading(source_name, since, until, there, now=now)
         yield Tables(connection, reading, loader.choices, summed=bool(loader.summed))
 
 
@@ -130,15 +117,18 @@ class _Loader:
         until: datetime,
         fields: Sequence[str],
         edges: timedelta,
+        instances: Sequence[str],
     ) -> None:
         self.connection = connection
         self.since, self.until = since, until
         self.choices: list[Choice] = []
-        self.tally = _Tally()
+        self.tally = Tally()
         self.kept = "TEMP TABLE"
         self._folder = folder
         self._edges = edges
-        self._fields = [name for name in COLUMNS if name in {*fields, "timestamp", "request_id"}]
+        self._instances = instances
+        own = {"timestamp", "request_id", *(["instance"] if instances else [])}
+        self._fields = [name for name in COLUMNS if name in {*fields, *own}]
         self._first = since - edges - CLOCK_MARGIN
         self._last = until + edges + CLOCK_MARGIN
         self._parquet: list[tuple[DaySource, parquet.DayFacts]] = []
@@ -159,6 +149,8 @@ class _Loader:
     def load(self, lines: Sequence[Path]) -> None:
         """Read the lines into a table, and settle what stands twice."""
         self._load_lines(lines)
+        if self._instances:
+            self.connection.execute(f"DELETE FROM lines WHERE NOT ({self._is_wanted()})")
         self._settle_duplicates()
 
     def _chosen(self, source: DaySource) -> list[Path]:
@@ -170,7 +162,7 @@ class _Loader:
             self.choices.append(Choice(source, "parquet"))
             self.tally.files += facts.files if inside else 0
             if inside:
-                self._tell_facts(source, facts)
+                self.tally.add(source.day, facts)
             return []
         if source.archive is not None and not source.has_all_parts:
             self.choices.append(Choice(source, "archive"))
@@ -180,11 +172,7 @@ class _Loader:
         if inside:
             self.tally.files += len(source.parts)
             if not source.has_all_parts and source.parts:
-                self.tally.note(
-                    "part_missing",
-                    f"The first file of {source.day} is gone, and there is no archive of the day.",
-                    f"{source.day} 的首个日志文件缺失，且没有该日的归档。",
-                )
+                self.tally.part_missing(source.day)
             if len(source.parts) > 1:
                 self.tally.split_days.append(source.day)
         lines = [path for part in source.parts for path in self._from_part(part, inside=inside)]
@@ -207,39 +195,12 @@ class _Loader:
         try:
             facts = parquet.facts_of(self.connection, source.finished)
         except parquet.Unreadable:
-            self._note_unreadable_copy(source.finished)
+            self.tally.copy_unreadable(source.finished.name)
             return None
-        if source.has_all_parts:
-            size = sum(map(day_lines.whole_size, source.parts))
-            if size != facts.raw_bytes:
-                return None
-        return facts
-
-    def _note_unreadable_copy(self, path: Path) -> None:
-        self.tally.note(
-            "copy_unreadable",
-            f"The Parquet copy {path.name} cannot be read; the lines were read instead. "
-            "Run scripts/archive_logs.py --rebuild-parquet.",
-            f"Parquet 副本 {path.name} 无法读取，已改读日志行。"
-            "请运行 scripts/archive_logs.py --rebuild-parquet。",
+        is_stale = source.has_all_parts and not day_lines.is_made_of(
+            source.finished, facts.raw_bytes, source.parts
         )
-
-    def _tell_facts(self, source: DaySource, facts: parquet.DayFacts) -> None:
-        tally = self.tally
-        tally.lines_read += facts.lines_read
-        tally.lines_unreadable += facts.lines_unreadable
-        tally.lines_foreign += facts.lines_foreign
-        tally.clock_back += facts.clock_back
-        tally.versions.update(facts.versions)
-        if facts.torn:
-            self._note_torn(f"indextts-{source.day}.jsonl")
-
-    def _note_torn(self, name: str) -> None:
-        self.tally.note(
-            "torn_line",
-            f"{name} ends in a torn line, which was left out.",
-            f"{name} 的最后一行不完整，未计入。",
-        )
+        return None if is_stale else facts
 
     # --- Lines -------------------------------------------------------------------------------
 
@@ -248,15 +209,15 @@ class _Loader:
         try:
             with day_lines.mapped(path) as content:
                 if inside and day_lines.is_torn(content):
-                    self._note_torn(path.name)
+                    self.tally.torn(path.name)
                 begin, end = self._window(path, content)
                 if (begin, end) == (0, len(content)):
                     return [path]
                 clip = self._clip(path.name.removesuffix(".jsonl"))
-                clip.write_bytes(content[begin:end])
+                _cut_out(path, begin, end, clip)
                 return [clip]
         except OSError as error:
-            self._note_unreadable_file(path, error.strerror or type(error).__name__)
+            self.tally.file_unreadable(path.name, error.strerror or type(error).__name__)
             return []
 
     def _window(self, path: Path, content: day_lines.Bytes) -> tuple[int, int]:
@@ -312,16 +273,8 @@ class _Loader:
                 for block in day_lines.expanded(path):
                     file.write(block)
         except (OSError, day_lines.Damaged) as error:
-            self._note_unreadable_file(path, str(error))
+            self.tally.file_unreadable(path.name, str(error))
         return [clip]
-
-    def _note_unreadable_file(self, path: Path, reason: str) -> None:
-        self.tally.note(
-            "file_unreadable",
-            f"{path.name} cannot be read to its end ({reason}); what is missing was not counted. "
-            "Fetch its archive again.",
-            f"{path.name} 无法完整读取（{reason}），缺失部分未计入。请重新取回该日归档。",
-        )
 
     def _clip(self, stem: str) -> Path:
         self._clips += 1
@@ -371,9 +324,9 @@ class _Loader:
                 self._counted(salvaged, inside=str(path) in self._inside)
                 self.connection.execute(read.replace("{files}", literals(salvaged)))
             elif not salvaged:
-                self._note_unreadable_file(path, "read error")
+                self.tally.file_unreadable(path.name, "read error")
         except duckdb.Error as error:
-            self._note_unreadable_file(path, type(error).__name__)
+            self.tally.file_unreadable(path.name, type(error).__name__)
 
     def _tell_lines(self) -> None:
         """Count what was read, and look closer at the files with lines that are not ours."""
@@ -421,7 +374,7 @@ class _Loader:
     # --- Tables ------------------------------------------------------------------------------
 
     def _settle_duplicates(self) -> None:
-        """Count each request once: drop all but its first finished line."""
+        """Count each request once: all but its first line of each kind are left out."""
         within = self._within(self.since, self.until)
         twice = self._twice()
         if not twice:
@@ -478,10 +431,9 @@ class _Loader:
         settling = (self.since - self._edges, self.since), (self.until, self.until + self._edges)
         days = [source for source, _ in self._parquet]
         finished = self._finished_view(days)
-        started = self._union(days, STARTED)
         views = {
             "finished": finished,
-            "started": f"SELECT * FROM ({started}) WHERE {self._within(self.since, self.until)}",
+            "started": self._started_view(days),
             "started_before": "SELECT DISTINCT request_id FROM "
             f"({self._union(days, STARTED, ids_only=True)}) WHERE {self._within(*settling[0])}",
             "finished_after": "SELECT DISTINCT request_id FROM "
@@ -494,14 +446,13 @@ class _Loader:
 
     def _sum_views(self) -> dict[str, str]:
         """The tables of sums: stored ones of the days that have them, and counted of the rest."""
-        within = self._within(self.since, self.until)
         self.summed = self._summed_days()
         rest = [source for source, _ in self._parquet if source not in self.summed]
         paths = [source.finished for source in self.summed if source.finished is not None]
         count = sum(starts.count for starts in self._starts.values())
         views = {
             "rest_finished": self._finished_view(rest),
-            "rest_started": f"SELECT * FROM ({self._union(rest, STARTED)}) WHERE {within}",
+            "rest_started": self._started_view(rest),
             "starts": f"SELECT {count} AS requests UNION ALL SELECT count(*) FROM rest_started",
             "closed_starts": self._closed(STARTED),
             "closed_ends": self._closed(FINISHED),
@@ -524,8 +475,9 @@ class _Loader:
 
     def _summed_days(self) -> list[DaySource]:
         """The days that lie in the time whole and have sums of their copy."""
-        self._starts: dict[date, sums.Starts] = {}
-        if self._once:
+        self._starts: dict[DaySource, sums.Starts] = {}
+        # Stored sums are of all instances of a folder.
+        if self._once or self._instances:
             return []
         for source, facts in self._parquet:
             if source.finished is None or not self._holds(facts.first_time, facts.last_time):
@@ -534,8 +486,8 @@ class _Loader:
             if starts is not None and (
                 not starts.count or self._holds(starts.first_time, starts.last_time)
             ):
-                self._starts[source.day] = starts
-        return [source for source, _ in self._parquet if source.day in self._starts]
+                self._starts[source] = starts
+        return [source for source, _ in self._parquet if source in self._starts]
 
     def _holds(self, first: str | None, last: str | None) -> bool:
         """Whether the time asked for holds these times of a copy."""
@@ -562,6 +514,13 @@ class _Loader:
         copies = self._copies(whole, FINISHED, self._fields)
         return f"{query} UNION ALL {copies}" if copies else query
 
+    def _started_view(self, days: Sequence[DaySource]) -> str:
+        started = self._union(days, STARTED)
+        if self._once:
+            # Who was given a finished line twice was given the other one twice as well.
+            started = f"SELECT DISTINCT ON (request_id) * FROM ({started}) ORDER BY timestamp"
+        return f"SELECT * FROM ({started}) WHERE {self._within(self.since, self.until)}"
+
     def _union(self, days: Sequence[DaySource], event: str, *, ids_only: bool = False) -> str:
         """A statement for the lines of an event, from the lines read and from Parquet copies."""
         fields = ["timestamp", "request_id"] if ids_only else self._fields
@@ -578,18 +537,22 @@ class _Loader:
             return self._text_copies(days, event, fields)
         # Copies of before a field was invented lack its column.
         by_columns: dict[tuple[str, ...], list[Path]] = {}
-        known = {source.day: facts.columns for source, facts in self._parquet}
+        known = {source: facts.columns for source, facts in self._parquet}
         for source in days:
             if source.finished is not None:
-                lacking = tuple(name for name in fields if name not in known[source.day])
+                # Of before an instance stood in the lines, nothing is of the ones that are wanted.
+                if self._instances and "instance" not in known[source]:
+                    continue
+                lacking = tuple(name for name in fields if name not in known[source])
                 by_columns.setdefault(lacking, []).append(source.finished)
+        wanted = f" WHERE {self._is_wanted()}" if self._instances else ""
         return " UNION ALL ".join(
             "SELECT "
             + ", ".join(
                 f'NULL::{COLUMNS[name]} AS "{name}"' if name in lacking else f'"{name}"'
                 for name in fields
             )
-            + f" FROM read_parquet({literals(paths)})"
+            + f" FROM read_parquet({literals(paths)}){wanted}"
             for lacking, paths in by_columns.items()
         )
 
@@ -600,20 +563,36 @@ class _Loader:
         chosen = ", ".join(
             f'"{name}"' if name in own else f'x."{name}" AS "{name}"' for name in fields
         )
+        if self._instances:
+            names = ", ".join(map(literal, self._instances))
+            of = f"json_extract_string(line, '$.instance') IN ({names})"
+        else:
+            of = "true"
         if set(fields) == {"timestamp", "request_id"}:
             chosen, wanted = quoted(fields), "timestamp, request_id"
         else:
             wanted = f"timestamp, request_id, json_transform(line, {literal(structure)}) AS x"
         return (
             f"SELECT {chosen} FROM (SELECT {wanted} FROM read_parquet({literals(paths)}) "
-            f"WHERE event = '{event}')"
+            f"WHERE event = '{event}' AND {of})"
         )
+
+    def _is_wanted(self) -> str:
+        """The condition that a row is of an instance that counts."""
+        return f"coalesce(instance IN ({', '.join(map(literal, self._instances))}), false)"
 
     def _within(self, since: datetime, until: datetime) -> str:
         def stamp(moment: datetime) -> str:
             return f"TIMESTAMP '{moment.replace(tzinfo=None).isoformat(sep=' ')}'"
 
         return f"timestamp >= {stamp(since)} AND timestamp < {stamp(until)}"
+
+
+def _days_by_folder(sources: Sequence[DaySource]) -> dict[Path, set[date]]:
+    found: dict[Path, set[date]] = {}
+    for source in sources:
+        found.setdefault(source.folder, set()).add(source.day)
+    return found
 
 
 def _running_max(values: Iterator[str]) -> Iterator[str]:
@@ -623,108 +602,13 @@ def _running_max(values: Iterator[str]) -> Iterator[str]:
         yield highest
 
 
-def _reading(
-    loader: _Loader, sources: Sequence[DaySource], now: datetime, source_name: str
-) -> Reading:
-    tally = loader.tally
-    missing = _missing_days(loader, sources, now)
-    _note_what_was_found(tally, missing)
-    _note_time(tally, loader, now)
-    return Reading(
-        source=source_name,
-        files=tally.files,
-        lines_read=tally.lines_read,
-        lines_unreadable=tally.lines_unreadable,
-        lines_foreign=tally.lines_foreign,
-        duplicates=tally.duplicates,
-        days_missing=missing,
-        notes=tuple(tally.notes),
-    )
-
-
-def _missing_days(loader: _Loader, sources: Sequence[DaySource], now: datetime) -> tuple[date, ...]:
-    """The days of the time that are over or under way and have no file."""
-    if loader.until <= loader.since:
-        return ()
-    last = min((loader.until - timedelta(microseconds=1)).date(), now.astimezone(UTC).date())
-    there = {source.day for source in sources}
-    return tuple(day for day in days_between(loader.since.date(), last) if day not in there)
-
-
-def _note_what_was_found(tally: _Tally, missing: Sequence[date]) -> None:
-    if missing:
-        tally.note(
-            "days_missing",
-            f"There are no lines of {_spans(missing, ' to ')}.",
-            f"缺少以下日期的日志：{_spans(missing, ' 至 ')}。",
-        )
-    if tally.split_days:
-        tally.note(
-            "several_files",
-            f"There are several files of {_spans(tally.split_days, ' to ')}; all were read.",
-            f"以下日期各有多个日志文件，已全部读取：{_spans(tally.split_days, ' 至 ')}。",
-        )
-    if tally.lines_unreadable:
-        tally.note(
-            "lines_unreadable",
-            f"{tally.lines_unreadable} lines are no JSON objects and were left out.",
-            f"有 {tally.lines_unreadable} 行不是 JSON 对象，未计入。",
-        )
-    if tally.lines_foreign:
-        tally.note(
-            "lines_foreign",
-            f"{tally.lines_foreign} lines are of other programs and were left out.",
-            f"有 {tally.lines_foreign} 行来自其他程序，未计入。",
-        )
-    if tally.duplicates:
-        tally.note(
-            "duplicates",
-            f"{tally.duplicates} finished lines stand twice; each request was counted once.",
-            f"有 {tally.duplicates} 条完成记录重复，每个请求只计一次。",
-        )
-    if tally.clock_back:
-        tally.note(
-            "clock_back",
-            f"The clock went back {tally.clock_back} times; times around it are not to be "
-            "trusted, the numbers of requests are.",
-            f"时钟回拨 {tally.clock_back} 次：其前后的时间不可靠，请求数不受影响。",
-        )
-    if len(tally.versions) > 1:
-        named = ", ".join(sorted(tally.versions))
-        tally.note(
-            "versions",
-            f"The lines are of several versions of the service ({named}); what an older one did "
-            "not log is left empty.",
-            f"日志来自多个服务版本（{named}）；旧版本未记录的字段留空。",
-        )
-
-
-def _note_time(tally: _Tally, loader: _Loader, now: datetime) -> None:
-    if loader.since > now:
-        tally.note(
-            "future",
-            f"{loader.since:%Y-%m-%d %H:%M} UTC lies in the future: there is nothing to count yet.",
-            f"{loader.since:%Y-%m-%d %H:%M} UTC 在未来，尚无可统计的数据。",
-        )
-    elif loader.until > now + timedelta(seconds=1):
-        tally.note(
-            "unfinished",
-            f"The time asked for ends {loader.until:%Y-%m-%d %H:%M} UTC and is not over; "
-            f"this is what there was by {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC.",
-            f"所查时段到 {loader.until:%Y-%m-%d %H:%M} UTC 才结束，"
-            f"以下为截至 {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC 的数据。",
-        )
-
-
-def _spans(days: Sequence[date], to: str) -> str:
-    """Days as a list, runs of them as their first and last."""
-    runs: list[list[date]] = [[days[0], days[0]]]
-    for before, day in pairwise(days):
-        if day - before == timedelta(days=1):
-            runs[-1][1] = day
-        else:
-            runs.append([day, day])
-    return ", ".join(f"{first}" if first == last else f"{first}{to}{last}" for first, last in runs)
+def _cut_out(path: Path, begin: int, end: int, target: Path) -> None:
+    """Write a part of a file to another; the kernel does, in half the time that reading takes."""
+    with path.open("rb") as source, target.open("wb") as file:
+        while begin < end and (
+            sent := os.sendfile(file.fileno(), source.fileno(), begin, end - begin)
+        ):
+            begin += sent
 
 
 def _size(path: Path) -> int:

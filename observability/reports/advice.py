@@ -144,7 +144,7 @@ def _availability(report: Report) -> Advice | None:
         f"{slo.days_below} days were below it.{main_en} Mend that cause first, and hold back "
         "releases until it is.",
         f"可用性为 {percent(report.availability)}，低于目标 {percent(slo.target)}："
-        f"{count(slo.unavailable)} 个请求没有得到结果，其中 {slo.days_below} 天不达标。{main_zh}"
+        f"{count(slo.unavailable)} 个请求没有得到结果，有 {slo.days_below} 天不达标。{main_zh}"
         "请先解决该原因，在此之前暂缓发布。",
         **figures,
         error_type=cause.error_type if cause else None,

@@ -27,6 +27,7 @@ STAGE_COLOURS = {
     "acoustic": BLUE,
     "vocoder": GREEN,
     "acoustic_vocoder": BLUE,
+    "engine_http": BLUE,
     "post": PINK,
     "other": SAND,
 }

@@ -72,7 +72,7 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """Where requests came from: page, api or canary."""
+    """Where requests came from: page, api, batch, canary or replay."""
 
     source: str
     requests: int
@@ -138,6 +138,24 @@ class VersionRow:
     delivered: int
     failed: int
     share_failed: float
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRow:
+    """One of several services; `instance` is None where the lines do not say which wrote them."""
+
+    instance: str | None
+    first_day: str
+    last_day: str
+    requests: int
+    share: float
+    delivered: int
+    failed: int
+    share_failed: float
+    audio_seconds: float
+    gpu_seconds: float
     p50_ms: float | None
     p95_ms: float | None
 
@@ -225,8 +243,8 @@ class Reconciliation:
     started + carried_in + finished_without_start = finished + carried_out + unsettled. Carried
     requests cross an edge of the month within `SETTLING`. `lost` finished lines are among
     `finished`: a crash swallowed their end, and the next start wrote it. Unsettled ones have no
-    finished line at all: they still run, or wait for the next start. `balanced` says that none is
-    unsettled and none without its start.
+    finished line until then: they still run, wait for the next start, or took longer. `balanced`
+    says that none is unsettled and none without its start.
     """
 
     started: int
@@ -255,6 +273,9 @@ class Report:
     generated_at: str
     complete: bool
     notes: tuple[Note, ...]
+
+    of_instances: tuple[str, ...]
+    """The instances whose requests alone are counted; none means all."""
 
     requests: int
     growth: Growth | None
@@ -293,6 +314,7 @@ class Report:
     cost: Cost
     caches: tuple[CacheRow, ...]
     versions: tuple[VersionRow, ...]
+    instances: tuple[InstanceRow, ...]
 
     advice: tuple[Advice, ...]
     reconciliation: Reconciliation

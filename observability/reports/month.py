@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+"""No log has older or later lines, and the month before and the one after have to be dates too."""
+
 
 class MonthError(ValueError):
     """A month that is none; one sentence in each language says what would be."""
@@ -35,6 +38,8 @@ class Month:
             if len(text) != len("2026-10") or not text.isascii():
                 raise ValueError
             first = date.fromisoformat(f"{text}-01")
+            if not FIRST_YEAR <= first.year <= LAST_YEAR:
+                raise ValueError
         except ValueError:
             raise MonthError(text) from None
         return cls(first.year, first.month)

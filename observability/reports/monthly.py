@@ -28,6 +28,7 @@ from observability.reports.figures import (
     EmotionRow,
     ErrorRow,
     Growth,
+    InstanceRow,
     Latency,
     Report,
     Slo,
@@ -55,24 +56,30 @@ from observability.reports.scans import (
 
 
 def report(
-    store: LogStore, month: Month, *, terms: Terms | None = None, now: datetime | None = None
+    store: LogStore,
+    month: Month,
+    *,
+    terms: Terms | None = None,
+    instances: Sequence[str] = (),
+    now: datetime | None = None,
 ) -> Report:
     """
-    The report of a month from whatever keeps the lines.
+    The report of a month from whatever keeps the lines, of all instances or of those named.
 
     Raises:
         Unanswerable: the source is away.
     """
     now = now or datetime.now(UTC)
-    with store.requests(month.since, month.until, FIELDS) as requests:
+    with store.requests(month.since, month.until, FIELDS, instances=instances) as requests:
         known = figures(requests, month, terms=terms, now=now)
-    return with_growth(known, store)
+    return with_growth(replace(known, of_instances=tuple(instances)), store)
 
 
 def with_growth(known: Report, store: LogStore) -> Report:
     """The same report beside the month before, where there was one."""
     before = Month.parse(known.month).before
-    counted = store.counts(Filter(since=before.since, until=before.until)).total
+    asked = Filter(since=before.since, until=before.until, instance=known.of_instances)
+    counted = store.counts(asked).total
     if counted.requests:
         known = replace(
             known,
@@ -111,7 +118,8 @@ def figures(
         month=str(month),
         generated_at=now.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         complete=now >= month.until,
-        notes=(*_notes(month, now, total), *reading.notes),
+        notes=(*_notes(month, now, total), *(note for note in reading.notes if not _is_ours(note))),
+        of_instances=(),
         requests=total,
         growth=None,
         by_status={status: count for status, count in by_status.items() if status},
@@ -175,6 +183,7 @@ def figures(
         cost=_cost(all_of_it, terms, users_total),
         caches=_caches(groups["caches"]),
         versions=_versions(groups["version"], quantiles["version"], total),
+        instances=_instances(groups["instance"], quantiles["instance"], total),
         advice=(),
         reconciliation=reconciled(requests, total, by_status["lost"], reading),
     )
@@ -201,6 +210,11 @@ def _notes(month: Month, now: datetime, total: int) -> Iterable[Note]:
             "the service.",
             f"{month} 没有任何已结束的请求：要么无人使用，要么这不是该服务的日志。",
         )
+
+
+def _is_ours(note: Note) -> bool:
+    """Whether `_notes` says the same, in the words of a month."""
+    return note.code in ("future", "unfinished")
 
 
 def _days(times: Times, month: Month, target: float) -> tuple[tuple[DayRow, ...], Slo]:
@@ -300,6 +314,33 @@ def _versions(
             ),
         )
     )
+
+
+def _instances(
+    groups: Iterable[Sums],
+    quantiles: Mapping[tuple[object, ...], tuple[float | None, ...]],
+    total: int,
+) -> tuple[InstanceRow, ...]:
+    rows = []
+    for sums in _largest(groups, lambda row: row.instance):
+        p50, p95, _ = quantiles.get((sums.instance,), NO_QUANTILES)
+        rows.append(
+            InstanceRow(
+                instance=sums.instance,
+                first_day=_day(sums.first_day).isoformat(),
+                last_day=_day(sums.last_day).isoformat(),
+                requests=sums.requests,
+                share=part_of(sums.requests, total),
+                delivered=sums.delivered,
+                failed=sums.failed,
+                share_failed=part_of(sums.failed, sums.requests),
+                audio_seconds=round(sums.audio_seconds, 3),
+                gpu_seconds=round(sums.gpu_seconds, 3),
+                p50_ms=p50,
+                p95_ms=p95,
+            )
+        )
+    return tuple(rows)
 
 
 def _verdicts(outcomes: Iterable[Sums]) -> dict[str, int]:

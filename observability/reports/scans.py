@@ -13,9 +13,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from observability.events import STAGES
+from observability.log_store import quantiles
 from observability.log_store.questions import DELIVERED, FAILED, TURNED_AWAY, Reading, Requests
 from observability.log_store.sums import CACHES, KEYS
-from observability.reports.arithmetic import part_of, rounded, share
+from observability.reports.arithmetic import part_of, share
 from observability.reports.figures import BusyMinutes, Reconciliation, Terms, UserRow
 from observability.reports.month import Month
 
@@ -34,6 +35,7 @@ _SETS: Mapping[str, tuple[str, ...]] = {
     "emotion": ("emotion",),
     "source": ("source",),
     "version": ("engine", "version", "model_version"),
+    "instance": ("instance",),
     "week": ("week",),
     "caches": tuple(f"{cache}_cache_hit" for cache in CACHES),
 }
@@ -72,6 +74,7 @@ class Sums:
     engine: str | None = None
     version: str | None = None
     model_version: str | None = None
+    instance: str | None = None
     hits: tuple[bool | None, ...] = ()
 
     def mean_stages(self) -> dict[str, float]:
@@ -154,99 +157,24 @@ def _grouping(columns: Sequence[str]) -> str:
     return " AND ".join(f"grouping({key}) = {int(key not in columns)}" for key in _KEYS)
 
 
-_QUANTILES = (0.5, 0.95, 0.99)
 NO_QUANTILES: tuple[float | None, ...] = (None, None, None)
 Quantiles = dict[str, dict[tuple[object, ...], tuple[float | None, ...]]]
 
 
 def quantiles_of(requests: Requests, month: Month) -> Quantiles:
     """
-    The percentiles of `duration_ms` by group, linearly interpolated.
+    The percentiles of `duration_ms` by group.
 
     One statement for each grouping, as each keeps values in memory while it runs.
     """
-    found: Quantiles = {}
-    for name, keys in {
+    groupings: Mapping[str, Mapping[str, str]] = {
         "all": {},
         "speaker": {"speaker": "speaker"},
         "version": {key: key for key in ("engine", "version", "model_version")},
+        "instance": {"instance": "instance"},
         "week": {"week": _week(month)},
-    }.items():
-        named = "".join(f"{expression} AS {key}, " for key, expression in keys.items())
-        if requests.summed:
-            rows = _located(requests, named, tuple(keys))
-        else:
-            rows = requests.rows(
-                f"SELECT {named}quantile_cont(duration_ms, {list(_QUANTILES)}) "  # noqa: S608
-                "FROM latencies GROUP BY ALL"
-            )
-        found[name] = {
-            row[:-1]: tuple(rounded(value, 3) for value in row[-1]) for row in rows if row[-1]
-        }
-    return found
-
-
-def _located(requests: Requests, named: str, keys: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """
-    What `quantile_cont` gives, from the few buckets that the two values around it lie in.
-
-    Counting buckets up tells which those are, and how many values of the group lie before them.
-    """
-    group = "".join(f"{key}, " for key in keys)
-    within = f"PARTITION BY {', '.join(keys)}" if keys else ""
-    wanted = f"""
-        counted AS (
-            SELECT {named}bucket, sum(requests)::BIGINT AS n FROM buckets GROUP BY ALL
-        ), added AS (
-            SELECT *, (sum(n) OVER ({within} ORDER BY bucket))::BIGINT AS upto,
-                (sum(n) OVER ({within}))::BIGINT AS total FROM counted
-        ), asked AS (
-            SELECT *, unnest({list(_QUANTILES)}::DOUBLE[]) AS q FROM added
-        ), sides AS (
-            SELECT {group}q, bucket, upto, n, (total - 1) * q - floor((total - 1) * q) AS rest,
-                unnest([false, true]) AS above,
-                unnest([floor((total - 1) * q), ceil((total - 1) * q)])::BIGINT AS place
-            FROM asked
-        ), wanted AS MATERIALIZED (
-            SELECT {group}q, above, bucket, place - (upto - n) + 1 AS nth, rest FROM sides
-            WHERE place < upto AND place >= upto - n
-        )"""  # noqa: S608  # made of names that are written here
-    found = requests.rows(f"WITH {wanted} SELECT DISTINCT bucket FROM wanted")  # noqa: S608
-    buckets = [int(bucket) for (bucket,) in found]
-    if not buckets:
-        return []
-    same = " AND ".join(f"sorted.{key} IS NOT DISTINCT FROM wanted.{key}" for key in keys)
-    rows = requests.rows(
-        f"""
-        WITH {wanted}, sorted AS MATERIALIZED (
-            SELECT {named}bucket, list_sort(list(duration_ms)) AS spent FROM latencies
-            WHERE bucket IN ({", ".join(map(str, buckets))}) GROUP BY ALL
-        ), pairs AS (
-            SELECT {"".join(f"wanted.{key}, " for key in keys)}q, any_value(rest) AS rest,
-                max(spent[nth]) FILTER (NOT above) AS low, max(spent[nth]) FILTER (above) AS high
-            FROM wanted JOIN sorted ON sorted.bucket = wanted.bucket{" AND " if same else ""}{same}
-            GROUP BY ALL
-        )
-        SELECT {group}list([low, high, rest] ORDER BY q) FROM pairs GROUP BY ALL
-        """  # noqa: S608  # made of names and numbers that are written here
-    )
-    return [(*row[:-1], [_between(requests, *pair) for pair in row[-1]]) for row in rows]
-
-
-def _between(requests: Requests, low: float, high: float, rest: float) -> float:
-    """The value so far on the way from one to the other, as `quantile_cont` has it when rounded."""
-    value = low * (1.0 - rest) + high * rest
-    if abs(value * 1000 % 1 - 0.5) > _NEAR_TIE:
-        return value
-    # The last bit decides which way this is rounded, and it hangs on how DuckDB was compiled.
-    ((told,),) = requests.rows(
-        f"SELECT quantile_cont(x, {rest!r}::DOUBLE) FROM (VALUES (?::DOUBLE), (?::DOUBLE)) AS v(x)",  # noqa: S608
-        [low, high],
-    )
-    return float(told)
-
-
-_NEAR_TIE = 1e-4
+    }
+    return {name: quantiles.latencies(requests, keys) for name, keys in groupings.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +205,8 @@ def times_of(requests: Requests, month: Month) -> Times:
             count(*) FILTER (requests > {BUSY_REQUESTS}),
             coalesce(sum(requests) FILTER (requests > {BUSY_REQUESTS}), 0),
             max(requests), arg_max(minute, (requests, -minute))
-        FROM minutes GROUP BY GROUPING SETS ((day, hour), (day))
+        FROM (SELECT minute, sum(requests) AS requests FROM minutes GROUP BY minute)
+        GROUP BY GROUPING SETS ((day, hour), (day))
     """  # noqa: S608  # made of numbers and names that are written here
     sums = f"""
         SELECT day, sum(requests), coalesce(sum(requests) FILTER ({_DELIVERED}), 0),

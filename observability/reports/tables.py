@@ -12,7 +12,8 @@ from observability.reports import figures
 from observability.reports.figures import Report
 
 TABLES = (
-    "summary", "speakers", "emotions", "users", "days", "weeks", "hours", "versions", "errors",
+    "summary", "speakers", "emotions", "users", "days", "weeks", "hours", "versions", "instances",
+    "errors",
     "advice",
 )  # fmt: skip
 
@@ -48,6 +49,7 @@ def _rows(report: Report) -> Mapping[str, Iterable[Mapping[str, Any]]]:
             for hour, requests in enumerate(row)
         ],
         "versions": document["versions"],
+        "instances": document["instances"],
         "advice": [
             {"code": piece.code, "kind": piece.kind, "en": piece.en, "zh": piece.zh}
             for piece in report.advice
@@ -92,6 +94,7 @@ _HEADS = {
     "users": "UserRow",
     "errors": "ErrorRow",
     "versions": "VersionRow",
+    "instances": "InstanceRow",
 }
 
 

@@ -57,9 +57,9 @@ TEXTS: Mapping[str, Said] = MappingProxyType(
             "GPU 工作 {hours} 小时，按每小时 {price} 计 {total}，平均每个音频 {each}。",
         ),
         "glance_no_price": Said(
-            "The GPUs worked {hours} hours. Say what an hour costs (--gpu-hour-price), and the "
-            "cost stands here.",
-            "GPU 工作 {hours} 小时。给出每小时价格（--gpu-hour-price）即可得到费用。",
+            "The GPUs worked {hours} hours. Say what an hour costs (INDEXTTS_GPU_HOUR_PRICE), and "
+            "the cost stands here.",
+            "GPU 工作 {hours} 小时。给出每小时价格（INDEXTTS_GPU_HOUR_PRICE）即可得到费用。",
         ),
         "glance_no_gpu": Said(
             "No GPU was used, so nothing is said of its cost.",
@@ -163,6 +163,7 @@ TEXTS: Mapping[str, Said] = MappingProxyType(
         "stage_acoustic": Said("Acoustic model", "声学模型"),
         "stage_vocoder": Said("Vocoder", "声码器"),
         "stage_acoustic_vocoder": Said("Acoustic + vocoder", "声学+声码"),
+        "stage_engine_http": Said("Other speech server", "外部语音服务器"),
         "stage_post": Said("Post-processing", "后处理"),
         "stage_other": Said("Other", "其余"),
         "money": Said("Cost", "费用"),
@@ -189,6 +190,13 @@ TEXTS: Mapping[str, Said] = MappingProxyType(
         "model": Said("Model", "模型"),
         "days_seen": Said("Days", "日期"),
         "share_failed": Said("Failed", "失败率"),
+        "instances": Said("Instances compared", "实例对比"),
+        "instance": Said("Instance", "实例"),
+        "instance_unknown": Said("not said", "未注明"),
+        "of_instances": Said(
+            "This whole report counts the requests of {names} only.",
+            "本报告仅统计以下实例的请求：{names}。",
+        ),
         "trust": Said("Can these figures be trusted?", "这些数字可信吗？"),
         "trust_yes": Said(
             "Yes: each of {started} requests that began has its end, and the other way round.",
@@ -245,7 +253,9 @@ TEXTS: Mapping[str, Said] = MappingProxyType(
         "hole_days_missing": Said("{count} days without a file", "{count} 天没有文件"),
         "source_page": Said("page", "页面"),
         "source_api": Said("API", "接口"),
+        "source_batch": Said("batch", "批量"),
         "source_canary": Said("canary", "巡检"),
+        "source_replay": Said("replay", "重放"),
         "weekday_0": Said("Monday", "星期一"),
         "weekday_1": Said("Tuesday", "星期二"),
         "weekday_2": Said("Wednesday", "星期三"),

@@ -38,6 +38,7 @@ def answers(
     yield "counts of failures", bare(store.counts(chosen, ("error_type", "error_stage")))
     yield "counts of some", bare(store.counts(one, ("model_version",)))
     yield "search", bare(store.search(replace(whole, status=("failed", "degraded")), 20))
+    yield "slowest", bare(store.search(whole, 20, slowest=True))
     yield "series", bare(store.series(whole, timedelta(hours=3)))
     for request_id in request_ids:
         yield f"lines of {request_id}", store.lines_of(request_id)

@@ -191,6 +191,28 @@ def test_loki_away_is_told_at_once() -> None:
         loki_that(refuse).lines_of("01K8ZQ3V7M1ABCDEFGHJKMNPQR")
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://reader:s3cret@loki:3100/", "http://loki:3100 did not answer (ConnectError)"),
+        ("http://loki:31OO", "http://loki:31OO did not answer (InvalidURL)"),
+        ("loki:3100", "loki:3100 did not answer (UnsupportedProtocol)"),
+    ],
+)
+def test_an_address_is_told_without_its_password(url: str, shown: str) -> None:
+    """Whatever is wrong with it."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"].startswith("Basic ")
+        raise httpx.ConnectError("refused")
+
+    transport = httpx.MockTransport(refuse) if "@" in url else None
+    with pytest.raises(Unanswerable) as caught:
+        LokiLogStore(url, client=httpx.Client(transport=transport)).counts(WEEK)
+    assert shown in caught.value.en
+    assert "s3cret" not in caught.value.en + caught.value.zh
+
+
 def test_a_day_that_loki_is_too_slow_for_is_told_and_the_others_count() -> None:
     """The note names the day; nothing is silently left out."""
 

@@ -338,7 +338,17 @@ def test_a_month_is_read_strictly() -> None:
         "2027-01-01T00:00:00+00:00",
         Month(2025, 12),
     )
-    for text in ("2026", "2026-13", "26-10", "2026-10-01", "2026-1", "octo\x1b[2J", "２０２６-10"):
+    for text in (
+        "2026",
+        "2026-13",
+        "26-10",
+        "2026-10-01",
+        "2026-1",
+        "octo\x1b[2J",
+        "２０２６-10",
+        "0001-01",
+        "9999-12",
+    ):
         with pytest.raises(MonthError) as refused:
             Month.parse(text)
         assert "2026-10" in refused.value.en

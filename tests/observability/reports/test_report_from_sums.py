@@ -16,6 +16,7 @@ from observability.archive import Archive
 from observability.log_store import parquet, sums
 from observability.log_store.duck import connect
 from observability.log_store.files import FileLogStore
+from observability.log_store.questions import Filter
 from observability.log_store.tables import Tables
 from observability.reports.figures import Terms
 from observability.reports.month import Month
@@ -154,6 +155,28 @@ def test_percentiles_are_quantile_cont_of_all_values(put_away: Path, tmp_path: P
         )
     latency = document(folder)["latency_ms"]
     assert [latency[name] for name in ("p50", "p95", "p99")] == [round(one, 3) for one in expected]
+
+
+@pytest.mark.parametrize("hours", [24 * 31, 59], ids=["whole days", "an end within a day"])
+def test_figures_of_everything_come_from_the_sums(
+    lines: Path, put_away: Path, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report's row of the month before reads no rows of finished requests, and is the same."""
+    asked = Filter(since=SINCE, until=SINCE + timedelta(hours=hours))
+    expected = FileLogStore(lines, clock=lambda: NOW).counts(asked)
+    statements = []
+    plain = Tables.rows
+
+    def seen(tables: Tables, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
+        statements.append(statement)
+        return plain(tables, statement, parameters)
+
+    monkeypatch.setattr(Tables, "rows", seen)
+    counted = FileLogStore(put_away, clock=lambda: NOW).counts(asked)
+    assert counted.total == expected.total
+    assert counted.total.requests
+    assert statements
+    assert not [each for each in statements if "FROM finished" in each]
 
 
 def test_what_is_forgotten_leaves_the_sums(put_away: Path, tmp_path: Path) -> None:
