@@ -13,10 +13,14 @@ _ENGINES = {
     "espeak": ("indextts_app.engines.espeak", "EspeakEngine"),
     "drill": ("indextts_app.engines.drill", "DrillEngine"),
     "indextts2": ("indextts_app.engines.indextts2.engine", "IndexTTS2Engine"),
+    "sambert": ("indextts_app.engines.sambert.engine", "SambertEngine"),
+    "openai_speech": ("indextts_app.engines.openai_speech.engine", "OpenAISpeechEngine"),
 }
 
 _FEATURES = {
     "indextts2": "indextts_app.engines.indextts2.features",
+    "sambert": "indextts_app.engines.sambert.voices",
+    "openai_speech": "indextts_app.engines.openai_speech.features",
     "espeak": "indextts_app.engines.espeak",
     "drill": "indextts_app.engines.drill",
 }

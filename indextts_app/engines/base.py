@@ -38,6 +38,20 @@ Reference = Literal["none", "pitch_and_pace", "voice"]
 """What a reference recording can change: nothing, pitch and pace only, or the voice itself."""
 
 
+REMOTE_FAULTS = (
+    "remote_unreachable",
+    "remote_timeout",
+    "remote_busy",
+    "remote_refused",
+    "remote_error",
+    "remote_bad_audio",
+)
+"""
+No connection, or one that broke; no whole answer in time; come back later; the request or its key
+was refused; a fault of the server; an answer that claims to be audio and is none, or not whole.
+"""
+
+
 class Cancelled(Exception):
     """The request was given up while the engine worked on it."""
 
@@ -73,6 +87,22 @@ class ReferenceUnusable(Exception):
     def __init__(self, reason: Translated) -> None:
         super().__init__(reason.en)
         self.reason = reason
+
+
+class RemoteFailed(Exception):
+    """
+    The server that an engine asks did not deliver; `reason` says why, in words safe to show.
+
+    `code` is one of `REMOTE_FAULTS`; `retry_after_seconds` is what the server itself asked for.
+    """
+
+    def __init__(
+        self, code: str, reason: Translated, *, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(reason.en)
+        self.code = code
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +146,11 @@ class Features:
     """Whether `speed` may be anything but 1."""
     seed: bool = False
     """Whether the same seed gives the same audio."""
+    repeats: bool = True
+    """
+    Whether the same request gives as good as the same audio, with its seed where it has one, so
+    that what was made once may be served again.
+    """
     glossary: bool = False
     """Whether terms can be given readings."""
     segments: bool = False
@@ -181,6 +216,8 @@ class Task:
     """A value for each of the engine's controls, validated."""
     glossary: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Term to its readings by language: {"API": {"zh": "接口", "en": "A P I"}}."""
+    traceparent: str | None = None
+    """W3C header for whoever the engine asks on the request's behalf; None without a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +293,7 @@ class Engine(Protocol):
 
         Raises:
             FieldUnusable, ReferenceUnusable: the task cannot be done as it is.
+            RemoteFailed: a server that the engine asks did not deliver.
             Cancelled, OutOfMemory: what they say.
         """
 

@@ -15,6 +15,7 @@ import espeakng_loader
 import numpy as np
 import pytest
 
+from indextts_app.engines import espeak
 from indextts_app.engines.base import (
     EMOTIONS,
     Cancelled,
@@ -48,6 +49,7 @@ class Recorder:
         self.stages: Counter[str] = Counter()
         self.notes: dict[str, float | str] = {}
         self.said = ""
+        self.shown: list[str] = []
         self.hand_over_seconds = 0.0
         self.started = time.perf_counter()
 
@@ -61,9 +63,13 @@ class Recorder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        self.entered(name)
         start = time.perf_counter()
         yield
         self.spent(name, time.perf_counter() - start)
+
+    def entered(self, name: str) -> None:
+        self.shown.append(name)
 
     def spent(self, name: str, seconds: float) -> None:
         self.stages[name] += seconds  # type: ignore[assignment]
@@ -258,6 +264,31 @@ def test_sound_comes_long_before_the_end(voice: Voice) -> None:
     assert max(map(len, job.chunks)) <= 0.201 * 22050
 
 
+def test_the_first_sound_does_not_wait_for_the_last_number(voice: Voice) -> None:
+    """What writes the numbers out works ahead of the voice by a sentence, not by a text."""
+    text = "3月5日气温25℃，早餐花了35.5元，打了13800138000。"
+    once, often = voice.say(text), voice.say(text * 50)
+    assert often.first_audio < 0.1 * often.wall
+    assert often.first_audio < 3 * once.first_audio + 0.02
+    assert often.said == once.said * 50
+
+
+def test_a_text_spoken_in_pieces_sounds_as_one(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pauses between its sentences are those that espeak makes itself."""
+    for end in "。！？":
+        text = f"今天天气很好{end}" * 30
+        in_pieces = voice.say(text)
+        with monkeypatch.context() as patched:
+            patched.setattr(espeak, "_PIECE_CHARS", 1_000)
+            whole = voice.say(text)
+        assert in_pieces.seconds == pytest.approx(whole.seconds, rel=0.01)
+        assert longest_silence_seconds(in_pieces.samples) == pytest.approx(
+            longest_silence_seconds(whole.samples), abs=0.02
+        )
+
+
 def test_stages_add_up_to_the_time_it_took(voice: Voice) -> None:
     """What is not in a stage is small, and a slow taker of the sound is in none."""
     job = voice.say(ZH * 20)
@@ -269,6 +300,7 @@ def test_stages_add_up_to_the_time_it_took(voice: Voice) -> None:
     voice.run(slow)
     handed_over = 0.01 * len(slow.chunks)
     assert handed_over + sum(slow.stages.values()) <= slow.wall
+    assert job.shown == ["text_prep", "speaker_enc", "acoustic_vocoder"]
 
 
 def test_the_text_as_read_is_told(voice: Voice) -> None:

@@ -1,0 +1,1 @@
+"""Batches: tables of requests that are worked off beside everything else, through every restart."""

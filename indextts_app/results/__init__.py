@@ -1,0 +1,1 @@
+"""Results that are served again: the same request gives the same audio, so it is made once."""

@@ -1,0 +1,1 @@
+"""Contract double – the model itself was never run. See `pipelines`."""
