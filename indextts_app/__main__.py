@@ -10,6 +10,11 @@ from indextts_app import settings
 def main() -> int:
     """Exit status 0 after an orderly end, 2 if the settings do not allow a start."""
     try:
+        if len(sys.argv) > 1:
+            raise settings.SettingsError(
+                "It takes no arguments, settings are INDEXTTS_* variables: more workers with "
+                "INDEXTTS_WORKERS, another address with INDEXTTS_HOST and INDEXTTS_PORT."
+            )
         chosen = settings.load()
         # Imported late: a mistyped setting should not have to wait for Gradio.
         from indextts_app import server

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from indextts_app import errors, forms, streaming
+from indextts_app import answers, errors, forms, streaming
 from indextts_app.audio import MEDIA_TYPES
 from indextts_app.desk import Desk
 from indextts_app.door import caller_of, only_from
-from indextts_app.error_body import ID_HEADER, ErrorBody, error_response
+from indextts_app.error_body import ErrorBody, error_response, http_error_response
 from indextts_app.operators import Operators
 from indextts_app.readiness import Readiness
 from indextts_app.settings import Settings
 from indextts_app.streaming import Live
-from indextts_app.synthesis import AudioFormat, SynthesisForm, SynthesisResult
+from indextts_app.synthesis import AudioFormat, SynthesisForm
 from indextts_app.synthesizer import Synthesizer
+from indextts_app.underway import Standing
 from observability import metrics as metrics_module
 from observability import request_id as request_ids
 from observability.log_store.questions import Missing, Unanswerable
 from observability.metrics import Metrics
 
-T = TypeVar("T")
-
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "the request cannot be read"},
+    401: {"model": ErrorBody, "description": "where keys are in force: it needs one"},
     413: {"model": ErrorBody, "description": "more bytes than may be sent"},
     422: {"model": ErrorBody, "description": "a field does not fit; the message says what would"},
+    429: {"model": ErrorBody, "description": "too many of yours at a time; see Retry-After"},
     503: {"model": ErrorBody, "description": "not now, or the engine failed; see Retry-After"},
     504: {"model": ErrorBody, "description": "took longer than it may"},
+    507: {"model": ErrorBody, "description": "no room for the audio; see Retry-After"},
 }
 
 _FORM: dict[str, Any] = {
@@ -105,16 +107,23 @@ def router(
         summary="Turn text into speech",
     )
     async def tts(request: Request) -> Response:
-        caller = caller_of(request.headers, _host(request), "api")
+        caller = caller_of(request.headers, answers.host_of(request), "api")
         async with AsyncExitStack() as held:
             folder = await held.enter_async_context(forms.uploads(settings, caller.request_id))
-            asked, recordings = await forms.asked(request, folder, settings.timeout_seconds)
+            asked, recordings = await forms.asked(
+                request,
+                folder,
+                settings.timeout_seconds,
+                reading=synthesizer.admission.reading(caller.client),
+            )
             live = Live(caller.request_id) if streaming.is_asked(asked) else None
             work = synthesizer.synthesize(asked, caller, recordings=recordings, live=live)
             if live:
-                return await streaming.answer(request, live, work, until=held.pop_all())
-            result = await _unless_gone(request, work)
-        return _audio(result)
+                return await streaming.answer(
+                    request, live, work, whole=answers.audio, until=held.pop_all()
+                )
+            result = await answers.unless_gone(request, work)
+        return answers.audio(result)
 
     @routes.get(
         "/live/{request_id}",
@@ -125,6 +134,15 @@ def router(
     async def listen(request_id: str, format: str = AudioFormat.MP3.value) -> Response:  # noqa: A002
         live = synthesizer.live.get(request_id)
         return await streaming.listen(live, format, settings.timeout_seconds)
+
+    @routes.get(
+        "/progress/{request_id}",
+        responses={404: {"model": ErrorBody}},
+        summary="Where a running request stands, by its request_id or your own X-Request-ID",
+    )
+    async def progress(request: Request, request_id: str) -> Standing:
+        asker = caller_of(request.headers, answers.host_of(request), "api")
+        return synthesizer.underway.standing(request_id, asker)
 
     @routes.get("/health", summary="Whether requests will be answered")
     async def health() -> JSONResponse:
@@ -145,7 +163,7 @@ def router(
 
     @routes.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def scrape(request: Request) -> Response:
-        only_from(_host(request), settings.metrics_allow, "INDEXTTS_METRICS_ALLOW")
+        only_from(answers.host_of(request), settings.metrics_allow, "INDEXTTS_METRICS_ALLOW")
         text = await asyncio.to_thread(metrics.text)
         return Response(text, media_type=metrics_module.CONTENT_TYPE)
 
@@ -164,7 +182,7 @@ def router(
         },
     )
     async def request_story(request: Request, request_id: str) -> dict[str, Any]:
-        operators.check(_host(request), request.headers)
+        operators.check(answers.host_of(request), request.headers)
         try:
             return asdict(await desk.story(request_id))
         except request_ids.MalformedRequestId as error:
@@ -180,55 +198,20 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def service_error(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, errors.ServiceError) else errors.ServiceError()
-        return error_response(request.headers, known)
+        return error_response(request.headers, known, request.scope["path"])
 
     async def http_error(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        body = ErrorBody(
-            error={404: "not_found", 405: "method_not_allowed"}.get(status, "http_error"),
-            message=str(getattr(error, "detail", "")),
-            request_id=request.headers.get(ID_HEADER, ""),
+        known = error if isinstance(error, HTTPException) else HTTPException(500)
+        return http_error_response(request.headers, known, request.scope["path"])
+
+    async def unfit_parameter(request: Request, error: Exception) -> Response:
+        found = error.errors() if isinstance(error, RequestValidationError) else []
+        name = str(found[0]["loc"][-1]) if found else ""
+        known = errors.InvalidField(
+            field=name, reason="it is no number. Send one.", reason_zh="应为数字。"
         )
-        return JSONResponse(body.model_dump(), status, getattr(error, "headers", None))
+        return error_response(request.headers, known, request.scope["path"])
 
     app.add_exception_handler(errors.ServiceError, service_error)
+    app.add_exception_handler(RequestValidationError, unfit_parameter)
     app.add_exception_handler(HTTPException, http_error)
-
-
-def _audio(result: SynthesisResult) -> Response:
-    timing = [f"{name};dur={spent}" for name, spent in result.times.stages_ms.items()]
-    timing.append(f"total;dur={result.times.duration_ms}")
-    name = f"{result.request_id}.{result.request.format.value}"
-    headers = {
-        "X-Audio-Verdict": result.verdict,
-        "X-Audio-Seconds": f"{result.signal.audio_seconds:.3f}",
-        "Server-Timing": ", ".join(timing),
-        "Content-Disposition": f'attachment; filename="{name}"',
-    }
-    if result.seed is not None:
-        headers["X-Seed"] = str(result.seed)
-    if result.hints:
-        headers["X-Hints"] = ", ".join(hint.code for hint in result.hints)
-    return Response(result.audio, media_type=MEDIA_TYPES[result.request.format], headers=headers)
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work; it is cancelled when the client closes the connection."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(streaming.disconnected(request.receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-        return await task
-    except asyncio.CancelledError:
-        if gone.done() and not gone.cancelled():
-            raise errors.ClientGone from None
-        task.cancel()
-        raise
-    finally:
-        gone.cancel()
-
-
-def _host(request: Request) -> str | None:
-    return request.client.host if request.client else None

@@ -27,9 +27,10 @@ from indextts_app.lookup import Lookup, utc_now
 from indextts_app.settings import Settings
 from indextts_app.story import Story
 from observability import triage
+from observability.archived_requests import ArchivedRequests
 from observability.frames import frames_of
 from observability.log_store import duck
-from observability.log_store.day_sources import day_sources
+from observability.log_store.day_sources import day_sources, log_folders
 from observability.log_store.questions import Figures, Filter, Found, LogStore, Series, Unanswerable
 from observability.reports.figures import Report, Terms
 from observability.reports.month import Month
@@ -88,20 +89,35 @@ class Pulse:
 
 
 class Desk:
-    """Answers operators, from the API and from the operations page alike."""
+    """
+    Answers operators, from the API and from the operations page alike.
+
+    Args:
+        files: the lines in the log folders that the settings name, of this service and of others:
+            the first place to look a request up.
+        settings: of the service.
+        now: tells how it is.
+        own: this service's own lines, for its pulse; if not given, `files`.
+        loki: where other services' lines are as well, asked about failures and months by default.
+        archives: where a request is looked up that is in none of these.
+    """
 
     def __init__(
         self,
-        store: LogStore,
+        files: LogStore,
         settings: Settings,
         now: Callable[[], Now],
         *,
+        own: LogStore | None = None,
+        loki: LogStore | None = None,
+        archives: ArchivedRequests | None = None,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
-        self._lookup = Lookup(store, clock=clock)
-        self._log_dir = settings.log_dir
+        self._own = own or files
+        self._stores = {"files": files} if loki is None else {"loki": loki, "files": files}
+        self._lookup = Lookup(*reversed(self._stores.values()), archives=archives, clock=clock)
+        self._log_dirs = settings.all_log_dirs
         self._terms = Terms(
             slo=round(settings.slo_percent / 100, 9),
             gpu_hour_price=settings.gpu_hour_price,
@@ -113,8 +129,13 @@ class Desk:
         self._threads = ThreadPoolExecutor(QUESTIONS_AT_ONCE, "questions", initializer=_give_way)
         self._pulse_lock = asyncio.Lock()
         self._pulse: tuple[float, Series, Figures] | None = None
-        self._reports: OrderedDict[Month, tuple[float, Report]] = OrderedDict()
+        self._reports: OrderedDict[tuple[str, Month], tuple[float, Report]] = OrderedDict()
         self._report_lock = asyncio.Lock()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where lines are, by the names of `log_store.sources`; the first is asked by default."""
+        return tuple(self._stores)
 
     def moment(self) -> datetime:
         """The moment, in UTC, by the desk's own clock."""
@@ -142,7 +163,9 @@ class Desk:
         """
         return await self._ask(partial(self._lookup.by_file, path, name))
 
-    async def failures(self, window: timedelta, by: Sequence[str]) -> Triage:
+    async def failures(
+        self, window: timedelta, by: Sequence[str], source: str | None = None
+    ) -> Triage:
         """
         What failed in the time until now, by the values of some fields.
 
@@ -151,16 +174,18 @@ class Desk:
         """
         until = self._clock()
         asked = Filter(since=until - window, until=until)
-        return await self._ask(partial(triage.triaged, self._store, asked, by, limit=20))
+        store = self._stores[self._named(source)]
+        return await self._ask(partial(triage.triaged, store, asked, by, limit=20))
 
-    async def search(self, asked: Filter, limit: int) -> Found:
+    async def search(self, asked: Filter, limit: int, source: str | None = None) -> Found:
         """
         The requests that a filter means, newest first.
 
         Raises:
             Unanswerable: the log cannot be asked.
         """
-        return await self._ask(partial(self._store.search, asked, limit))
+        store = self._stores[self._named(source)]
+        return await self._ask(partial(store.search, asked, limit))
 
     async def pulse(self) -> Pulse:
         """The service's own state, and the last minutes of the log; never fails."""
@@ -181,7 +206,7 @@ class Desk:
         """The months that there are lines of, the newest first, and at least the last one."""
         return await self._ask(self._months)
 
-    async def report(self, month: Month) -> Report:
+    async def report(self, month: Month, source: str | None = None) -> Report:
         """
         The report of a month; one that was just made is not made again.
 
@@ -189,18 +214,22 @@ class Desk:
             Unanswerable: the log cannot be asked.
         """
         async with self._report_lock:
-            made = self._reports.get(month)
+            key = self._named(source), month
+            made = self._reports.get(key)
             if made is not None and self._monotonic() - made[0] < REPORT_KEPT_SECONDS:
                 return made[1]
             known = await self._ask(
-                partial(report, self._store, month, terms=self._terms, now=self._clock()),
+                partial(report, self._stores[key[0]], month, terms=self._terms, now=self._clock()),
                 REPORT_SECONDS,
             )
-            self._reports[month] = self._monotonic(), known
-            self._reports.move_to_end(month)
+            self._reports[key] = self._monotonic(), known
+            self._reports.move_to_end(key)
             while len(self._reports) > REPORTS_KEPT:
                 self._reports.popitem(last=False)
             return known
+
+    def _named(self, source: str | None) -> str:
+        return source if source in self._stores else self.sources[0]
 
     async def _ask(self, question: Callable[[], T], seconds: float = QUESTION_SECONDS) -> T:
         loop = asyncio.get_running_loop()
@@ -220,11 +249,15 @@ class Desk:
         last = -(-self._clock().timestamp() // step) * step
         until = datetime.fromtimestamp(last, self._clock().tzinfo)
         asked = Filter(since=until - PULSE_WINDOW, until=until)
-        return self._store.series(asked, PULSE_STEP), self._store.counts(asked).total
+        return self._own.series(asked, PULSE_STEP), self._own.counts(asked).total
 
     def _months(self) -> tuple[Month, ...]:
         now = self._clock()
-        there = {Month(source.day.year, source.day.month) for source in day_sources(self._log_dir)}
+        there = {
+            Month(source.day.year, source.day.month)
+            for folder in log_folders(self._log_dirs)
+            for source in day_sources(folder)
+        }
         there |= {Month(now.year, now.month), Month.before_now(now)}
         return tuple(sorted(there, reverse=True))[:MONTHS_OFFERED]
 

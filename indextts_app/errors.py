@@ -4,33 +4,52 @@ Everything that can go wrong, each with a code, an HTTP status and a message saf
     ServiceError                 500  a fault of the service itself
     ├── Rejected                 refused at the door, the engine was not asked
     │   ├── MalformedRequest     400  the request itself cannot be read
+    │   │   └── BatchUnreadable  the same of a table
     │   ├── TooLarge             413  more bytes than may be sent
+    │   ├── BatchTooLong         413  more rows than may be
+    │   ├── BatchesFull          503  no room for another batch
+    │   ├── UnknownBatch         404  no such batch
+    │   ├── BatchUnfinished      409  its archive is not whole yet
     │   ├── InvalidField         422  a field that does not fit
     │   │   ├── TextEmpty, TextTooLong, TextUnreadable, TextNotSpeakable, ScriptNotSpoken
     │   │   ├── UnknownField, FieldNotOffered, FieldOfOtherVersion
     │   │   ├── SpeedOutOfRange, EmotionUnclear
     │   │   ├── UnknownChoice    speaker, emotion or format that does not exist
+    │   │   ├── RowUnreadable    a row of a table that is no request
     │   │   ├── UnknownPreset    a preset that does not exist
     │   │   ├── ReferenceRefused the recording is no audio, too short, not yours …
     │   │   ├── EmotionReferenceRefused, the same of the emotion's recording
     │   │   └── NameTaken, LibraryFull, StillUsed, NotSupported
+    │   ├── KeyNeeded            401  no API key was sent
+    │   │   └── KeyUnknown       401  one that is not in force
     │   ├── LoginNeeded          401  for operators who say who they are
     │   ├── Forbidden            403  for operators only
     │   │   ├── KeepingForbidden the same of whatever is kept
     │   │   ├── NameNotOwn       under a name that is not this machine's own
     │   │   └── ForeignSite      another site's page asked for a change
-    │   ├── TooManyAttempts      429  wrong passwords from one address
+    │   ├── TooManyAttempts      429  wrong passwords or keys from one address
+    │   ├── TooManyInFlight      429  as many at a time as one client may have
     │   ├── NotKept              404  no such speaker, preset or term
     │   ├── UnknownRequest       404  no such request_id
     │   ├── UnknownPath          404  nothing is served there
+    │   ├── UnknownModel         404  a model that does not run here
+    │   ├── MethodNotAllowed     405  another method is
     │   ├── MalformedId          422  not a request_id at all
+    │   ├── Crowded              503  too many pages are open
+    │   ├── StorageFull          507  no room for the audio
     │   ├── QueueFull            503  try again in a moment
     │   └── NotReady             503  no worker can take it, starting or shutting down
-    │       └── NotFit           the same until the operator has acted
+    │       ├── NotFit           the same until the operator has acted
+    │       └── CircuitOpen      the engine fails, and is left alone for a while
     ├── DeadlineExceeded         504  took longer than it may
     ├── ClientGone               499  nobody waits for the answer any more
     ├── SynthesisFailed          503  the engine was asked and did not deliver
-    │   ├── WorkerDied, EngineError, EngineOutOfMemory, NoAudio
+    │   ├── WorkerDied, ReplicaLost, EngineError, EngineOutOfMemory, NoAudio
+    │   ├── EncoderMissing, EncodingFailed
+    │   ├── RemoteFailed         the server behind the engine did not: RemoteUnreachable,
+    │   │                        RemoteTimeout 504, RemoteBusy, RemoteRefused, RemoteError,
+    │   │                        RemoteBadAudio
+    │   ├── GivenUp              the service was stopped and could wait no longer
     │   └── StorageFailed        the audio could not be stored
     └── KeepingFailed        503  a speaker, a preset or the glossary could not be stored
 
@@ -40,12 +59,15 @@ Messages say what to do, in English and Chinese, and never hold the user's text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from observability.events import Status
 
 MAX_CHOICES_SHOWN = 20
+
+_OWN_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class ServiceError(Exception):
@@ -62,9 +84,10 @@ class ServiceError(Exception):
         super().__init__(self.en.format(**details))
         self.details = details
 
-    def message(self, language: str = "en") -> str:
-        """What happened and what to do, in `zh` or else English."""
-        return (self.zh if language == "zh" else self.en).format(**self.details)
+    def message(self, language: str = "en", names: Mapping[str, str] = _OWN_NAMES) -> str:
+        """What happened and what to do, in `zh` or else English, fields called by these names."""
+        details = {key: _renamed(key, value, names) for key, value in self.details.items()}
+        return (self.zh if language == "zh" else self.en).format(**details)
 
 
 class Rejected(ServiceError):
@@ -81,6 +104,57 @@ class MalformedRequest(Rejected):
     http_status = 400
     en = "The request cannot be read: {reason} Send JSON, or multipart form data."
     zh = "请求无法解析：{reason_zh} 请发送 JSON 或 multipart 表单。"
+
+
+class BatchUnreadable(MalformedRequest):
+    """A table that cannot be read as one."""
+
+    code = "batch_unreadable"
+    en = "The table cannot be read: {reason}"
+    zh = "表格无法读取：{reason_zh}"
+
+
+class BatchTooLong(Rejected):
+    """More rows than may be."""
+
+    code = "batch_too_long"
+    http_status = 413
+    en = "The table has more than {limit} rows. Split it."
+    zh = "表格超过 {limit} 行，请拆分。"
+
+
+class BatchesFull(Rejected):
+    """As many batches are kept, or as much of their audio, as may be."""
+
+    code = "batches_full"
+    retry_after_seconds = 60
+    en = "No further batch can be taken: {reason} Try again later, or delete a finished one."
+    zh = "暂时无法接收新的批量任务：{reason_zh} 请稍后再试，或删除已完成的任务。"
+
+
+class UnknownBatch(Rejected):
+    """No such job, or somebody else's, which is told alike."""
+
+    code = "unknown_batch"
+    http_status = 404
+    en = (
+        "There is no such batch here, or its files were deleted by age. Where several services "
+        "share this address, only the one that began it knows it: ask there."
+    )
+    zh = (
+        "此处没有这个批量任务，或其文件已到期删除。若多个服务共用该地址，"
+        "只有创建它的服务知道它，请向其查询。"
+    )
+
+
+class BatchUnfinished(Rejected):
+    """A job that is still worked on."""
+
+    code = "batch_unfinished"
+    http_status = 409
+    retry_after_seconds = 5
+    en = "The batch is not finished: {done} of {total} rows are. Ask for the archive when it is."
+    zh = "批量任务尚未完成：{total} 行中已完成 {done} 行，请完成后再下载。"
 
 
 class TooLarge(Rejected):
@@ -219,6 +293,14 @@ class UnknownFormat(UnknownChoice):
     code = "unknown_format"
 
 
+class RowUnreadable(InvalidField):
+    """A row of a table that is no request."""
+
+    code = "row_unreadable"
+    en = "The row cannot be read: {reason}"
+    zh = "该行无法解析：{reason_zh}"
+
+
 class ReferenceRefused(InvalidField):
     """A reference recording that cannot be used; `reason` and `reason_zh` say why."""
 
@@ -284,6 +366,31 @@ class Forbidden(Rejected):
     zh = "仅限运维人员，从 {setting} 所列地址访问。"
 
 
+class KeyNeeded(Rejected):
+    """For whoever has an API key; `challenge` goes into `WWW-Authenticate`."""
+
+    code = "key_needed"
+    http_status = 401
+    challenge: ClassVar[str] = 'Bearer realm="indextts"'
+    en = (
+        "An API key is needed. Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'; "
+        "the operator makes one with scripts/api_key.py."
+    )
+    zh = (
+        "需要 API 密钥，请以 'Authorization: Bearer 密钥' 或 'X-API-Key: 密钥' 发送；"
+        "密钥由运维人员用 scripts/api_key.py 生成。"
+    )
+
+
+class KeyUnknown(KeyNeeded):
+    """An API key that is not in force."""
+
+    code = "key_unknown"
+    challenge = 'Bearer realm="indextts", error="invalid_token"'
+    en = "This API key is not known here, or was revoked. Check it, or ask the operator for one."
+    zh = "API 密钥无效或已被吊销，请检查，或向运维人员申请。"
+
+
 class LoginNeeded(Rejected):
     """For operators who say who they are; `challenge` goes into `WWW-Authenticate`."""
 
@@ -298,13 +405,23 @@ class LoginNeeded(Rejected):
 
 
 class TooManyAttempts(Rejected):
-    """So many wrong passwords came from one address that no more are looked at for a while."""
+    """So many wrong secrets came from one address that it hears nothing else for a while."""
 
     code = "too_many_attempts"
     http_status = 429
     retry_after_seconds = 60
-    en = "Too many wrong passwords came from your address. Try again in {minutes} minutes."
-    zh = "来自你的地址的错误密码过多，请 {minutes} 分钟后再试。"
+    en = "Too many wrong passwords or keys came from your address. Try again in {minutes} minutes."
+    zh = "来自你的地址的错误密码或密钥过多，请 {minutes} 分钟后再试。"
+
+
+class TooManyInFlight(Rejected):
+    """As many requests of this client are on their way as it may have at a time."""
+
+    code = "too_many_in_flight"
+    http_status = 429
+    retry_after_seconds = 2
+    en = "{limit} of your requests are on their way, and no more may be at a time. Wait for one."
+    zh = "你已有 {limit} 个请求正在处理，达到同时上限，请等其中一个完成后再试。"
 
 
 class KeepingForbidden(Forbidden):
@@ -373,6 +490,27 @@ class UnknownPath(Rejected):
     zh = "此处没有内容，接口说明见 /docs。"
 
 
+class UnknownModel(Rejected):
+    """A model that does not run here."""
+
+    code = "model_not_found"
+    http_status = 404
+    en = "There is no such model. Send one of: {models}."
+    zh = "没有这个模型，可用：{models}。"
+
+    def __init__(self, *, models: str) -> None:
+        super().__init__(models=models, field="model")
+
+
+class MethodNotAllowed(Rejected):
+    """A path that answers to other methods."""
+
+    code = "method_not_allowed"
+    http_status = 405
+    en = "This address answers to {allow} only. The API is described at /docs."
+    zh = "该地址只接受 {allow}，接口说明见 /docs。"
+
+
 class MalformedId(Rejected):
     """Not a request_id at all."""
 
@@ -389,6 +527,25 @@ class QueueFull(Rejected):
     retry_after_seconds = 2
     en = "{waiting} requests are waiting already. Try again in a few seconds."
     zh = "已有 {waiting} 个请求在排队，请过几秒再试。"
+
+
+class Crowded(Rejected):
+    """As many pages are open as may be."""
+
+    code = "crowded"
+    retry_after_seconds = 30
+    en = "Too many pages of this service are open. Close some, or come back in a while."
+    zh = "打开本服务的页面过多，请关闭一些，或稍后再来。"
+
+
+class StorageFull(Rejected):
+    """There is no room for the audio, so it is not made."""
+
+    code = "storage_full"
+    http_status = 507
+    retry_after_seconds = 60
+    en = "The storage for audio is full, so none is made. The operator must free space."
+    zh = "音频存储空间已满，暂停合成。请联系运维人员清理空间。"
 
 
 class NotReady(Rejected):
@@ -413,6 +570,19 @@ class NotFit(NotReady):
     def __init__(self, *, reason: str, reason_zh: str) -> None:
         # It is tried again all the same, and may be mended without a restart.
         super().__init__(reason=reason, reason_zh=reason_zh, seconds=30)
+
+
+class CircuitOpen(NotReady):
+    """The engine failed again and again, and nothing is asked of it until it has been tried."""
+
+    code = "circuit_open"
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(
+            reason="the engine failed several times in a row and is being restarted.",
+            reason_zh="引擎连续多次失败，正在重启。",
+            seconds=max(seconds, 5),
+        )
 
 
 class DeadlineExceeded(ServiceError):
@@ -471,12 +641,109 @@ class WorkerDied(SynthesisFailed):
     zh = "合成进程中途退出，新的进程正在接替，请重试。"
 
 
+class ReplicaLost(SynthesisFailed):
+    """What a cluster worked on it with is lost, and it could not be begun anew, or not again."""
+
+    code = "replica_lost"
+    retry_after_seconds = 5
+    en = "The machine that worked on this request was lost. Send it again in a moment."
+    zh = "处理该请求的机器或引擎副本已丢失，请稍后重新发送。"
+
+
+class GivenUp(SynthesisFailed):
+    """The service was stopped, and its grace was over before the audio was complete."""
+
+    code = "given_up"
+    retry_after_seconds = 10
+    en = "The service was stopped before the audio was complete. Send it again in a moment."
+    zh = "服务在合成完成之前被停止，请稍后重新发送。"
+
+
 class NoAudio(SynthesisFailed):
     """The engine finished without a single sample."""
 
     code = "no_audio"
     en = "The engine found nothing to say in this text. Change the text."
     zh = "引擎没有从文本中读出任何声音，请修改文本。"
+
+
+class EncoderMissing(SynthesisFailed):
+    """The program that makes this format is not there."""
+
+    code = "encoder_missing"
+    en = "AAC needs ffmpeg, which is not installed here. Choose another format."
+    zh = "AAC 需要 ffmpeg，本机未安装，请选择其他格式。"
+
+
+class EncodingFailed(SynthesisFailed):
+    """The audio was made, and could not be put into its format."""
+
+    code = "encoding_failed"
+    en = "The audio could not be encoded. Try again, or choose another format."
+    zh = "音频编码失败，请重试或选择其他格式。"
+
+
+class RemoteFailed(SynthesisFailed):
+    """The server that the engine asks did not deliver; `reason` and `reason_zh` say why."""
+
+    code = "remote_failed"
+    en = "The speech server behind this service did not deliver: {reason}"
+    zh = "本服务后端的语音服务器未能完成合成：{reason_zh}"
+
+    def __init__(
+        self, *, reason: str, reason_zh: str, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(origin="remote", reason=reason, reason_zh=reason_zh)
+        if retry_after_seconds is not None:
+            self.retry_after_seconds = retry_after_seconds
+
+
+class RemoteUnreachable(RemoteFailed):
+    """No connection to it, or one that broke before the answer was whole."""
+
+    code = "remote_unreachable"
+    retry_after_seconds = 5
+
+
+class RemoteTimeout(RemoteFailed):
+    """No whole answer in the time that it has."""
+
+    code = "remote_timeout"
+    http_status = 504
+    status = "timeout"
+
+
+class RemoteBusy(RemoteFailed):
+    """It has no room now, or is still loading; it may say when to come back."""
+
+    code = "remote_busy"
+    retry_after_seconds = 5
+
+
+class RemoteRefused(RemoteFailed):
+    """It refused the request, or the key that it came with."""
+
+    code = "remote_refused"
+
+
+class RemoteError(RemoteFailed):
+    """It answered with a fault of its own."""
+
+    code = "remote_error"
+
+
+class RemoteBadAudio(RemoteFailed):
+    """Its answer claims to be audio and is none, or not whole."""
+
+    code = "remote_bad_audio"
+
+
+def remote_failed(code: str, **details: object) -> RemoteFailed:
+    """The error of one of the faults in `engines.base.REMOTE_FAULTS`."""
+    kinds: dict[str, type[RemoteFailed]] = {
+        kind.code: kind for kind in RemoteFailed.__subclasses__()
+    }
+    return kinds.get(code, RemoteFailed)(**details)  # type: ignore[arg-type]
 
 
 class StorageFailed(SynthesisFailed):
@@ -496,11 +763,35 @@ class KeepingFailed(ServiceError):
     zh = "无法保存（{reason}），请运维人员检查 INDEXTTS_SPEAKER_DIR。"
 
 
+def _renamed(key: str, value: object, names: Mapping[str, str]) -> object:
+    """The value of a detail, where it names fields (one, a list, a guess) by these names."""
+    if not names or not isinstance(value, str):
+        return value
+    if key in ("field", "known"):
+        return ", ".join(names.get(name, name) for name in value.split(", "))
+    if key in ("meant", "meant_zh"):
+        for name, other in names.items():
+            value = value.replace(f"'{name}'", f"'{other}'")
+    return value
+
+
 def tree(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
     """Every error class, `root` first."""
     yield root
     for child in root.__subclasses__():
         yield from tree(child)
+
+
+def of(code: str, details: Mapping[str, object], **attributes: object) -> ServiceError:
+    """The error of this code, as it was raised elsewhere; an unknown one is a failed synthesis."""
+    kind = {kind.code: kind for kind in tree()}.get(code, SynthesisFailed)
+    # Not by its own constructor, which may take other words than it keeps.
+    error = kind.__new__(kind)
+    ServiceError.__init__(error, **details)
+    for name, value in attributes.items():
+        if value is not None:
+            setattr(error, name, value)
+    return error
 
 
 def codes() -> frozenset[str]:

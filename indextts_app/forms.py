@@ -6,14 +6,16 @@ import asyncio
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from indextts_app import errors
@@ -22,7 +24,16 @@ from indextts_app.settings import Settings
 from indextts_app.synthesis import EMOTION_REFERENCE, RECORDINGS, TEXT_FIELDS
 
 MAX_FORM_FIELDS = 60
+MAX_EPILOGUE_BYTES = 1_024
 MAX_JSON_BYTES = 1_000_000
+
+TABLE = "file"
+"""The file that a batch comes in."""
+
+_REFUSED: Mapping[str, type[errors.Rejected]] = {
+    EMOTION_REFERENCE: errors.EmotionReferenceRefused,
+    TABLE: errors.BatchUnreadable,
+}
 
 Sent = tuple[Mapping[str, object], dict[str, Upload]]
 
@@ -39,11 +50,23 @@ async def uploads(settings: Settings, name: str) -> AsyncIterator[Path]:
 
 
 async def asked(
-    request: Request, folder: Path, timeout_seconds: float
+    request: Request,
+    folder: Path,
+    timeout_seconds: float,
+    *,
+    reading: AbstractContextManager[None],
+    text_fields: frozenset[str] = TEXT_FIELDS,
 ) -> tuple[Mapping[str, object] | errors.ServiceError, dict[str, Upload]]:
-    """The fields of a synthesis and its recordings, or the error that says why they are none."""
+    """
+    The fields of a synthesis and its recordings, or the error that says why they are none.
+
+    It is read within `reading`, which may refuse to.
+    """
     try:
-        return await sent(request, folder, timeout_seconds, recordings=RECORDINGS)
+        with reading:
+            return await sent(
+                request, folder, timeout_seconds, recordings=RECORDINGS, text_fields=text_fields
+            )
     except errors.ServiceError as error:
         return error, {}
 
@@ -109,47 +132,81 @@ async def _form(
     request: Request, folder: Path, recordings: tuple[str, ...], text_fields: frozenset[str]
 ) -> Sent:
     try:
-        # The door bounds the whole body; a part that is too long is refused by its name.
-        async with request.form(
-            max_files=len(recordings), max_fields=MAX_FORM_FIELDS, max_part_size=sys.maxsize
-        ) as form:
+        form = await _parsed(request, len(recordings))
+        try:
             fields: dict[str, object] = {}
-            data: dict[str, bytes] = {}
+            files: dict[str, BinaryIO] = {}
             for name, value in form.multi_items():
                 if name in recordings:
-                    data[name] = await _recording(name, value)
+                    files[name] = _recording(name, value)
                 elif isinstance(value, UploadFile):
                     # Without a value that could be right: it is refused by its name or as unknown.
                     fields[name] = value
                 else:
                     fields[name] = value if name in text_fields else _value(value)
+            return fields, await asyncio.to_thread(_kept, files, folder)
+        finally:
+            await form.close()
     except (MultiPartException, HTTPException):
         raise errors.MalformedRequest(
             reason="its form data is broken, or has too many files.",
             reason_zh="表单数据不完整，或文件过多。",
         ) from None
-    return fields, await asyncio.to_thread(_kept, data, folder)
 
 
-async def _recording(name: str, value: UploadFile | str) -> bytes:
-    if isinstance(value, UploadFile):
-        return await value.read()
-    refused = (
-        errors.EmotionReferenceRefused if name == EMOTION_REFERENCE else errors.ReferenceRefused
+async def _parsed(request: Request, max_files: int) -> FormData:
+    """
+    Raises:
+        MultiPartException: it is no form, or its end is missing: its last field would be lost.
+    """
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    end = b"--" + boundary + b"--"
+    tail = b""
+
+    async def watched() -> AsyncGenerator[bytes, None]:
+        nonlocal tail
+        async for chunk in request.stream():
+            # Whatever follows the end is of no meaning, but there is seldom more than a line break.
+            tail = (tail + chunk)[-len(end) - MAX_EPILOGUE_BYTES :]
+            yield chunk
+
+    parser = MultiPartParser(
+        request.headers,
+        watched(),
+        max_files=max_files,
+        max_fields=MAX_FORM_FIELDS,
+        # The door bounds the whole body; a part that is too long is refused by its name.
+        max_part_size=sys.maxsize,
     )
+    form = await parser.parse()
+    if not boundary or end not in tail:
+        await form.close()
+        raise MultiPartException("The form has no end.")
+    return form
+
+
+def _recording(name: str, value: UploadFile | str) -> BinaryIO:
+    if isinstance(value, UploadFile):
+        return value.file
+    refused = _REFUSED.get(name, errors.ReferenceRefused)
     raise refused(
         reason=f"it came as text. Send the file itself (curl: -F {name}=@FILE).",
         reason_zh=f"收到的是文本，请上传文件本身（curl：-F {name}=@文件）。",
     )
 
 
-def _kept(data: Mapping[str, bytes], folder: Path) -> dict[str, Upload]:
-    """The client's file name is never used: it could be a path, or an option of ffmpeg."""
+def _kept(files: Mapping[str, BinaryIO], folder: Path) -> dict[str, Upload]:
+    """
+    The client's file name is never used: it could be a path, or an option of ffmpeg.
+
+    Piece by piece: many large recordings at once must not be in memory as a whole.
+    """
     found = {}
-    for name, content in data.items():
+    for name, file in files.items():
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / name
-        path.write_bytes(content)
+        with path.open("wb") as kept:
+            shutil.copyfileobj(file, kept)
         found[name] = Upload(path, folder)
     return found
 

@@ -78,6 +78,9 @@ Rule = Callable[[Evidence], Cause | None]
 EXPLAINS_A_STAGE: Final = frozenset({"memory_pressure", "cold_cache"})
 """Causes that say why a stage took long; that it did need not be said as well."""
 
+EXPLAINS_A_RESTART: Final = frozenset({"worker_died", "workers_die"})
+"""Causes that say why a worker was restarted."""
+
 
 def causes(
     known: Mapping[str, Any], times: Mapping[str, float], neighbours: Neighbours | None
@@ -102,6 +105,8 @@ def causes(
     found = {cause.code: cause for rule in RULES if (cause := rule(evidence))}
     if found.keys() & EXPLAINS_A_STAGE:
         found.pop("long_stage", None)
+    if found.keys() & EXPLAINS_A_RESTART:
+        found.pop("worker_replaced", None)
     return tuple(found.values())[:MOST]
 
 
@@ -110,7 +115,9 @@ def _replaced(known: Mapping[str, Any], neighbours: Neighbours | None) -> bool:
     slot, colon, pid = str(known.get("worker", "")).partition(":")
     if not colon or neighbours is None:
         return False
-    seen = (str(line.get("worker", "")).partition(":") for line in neighbours.lines)
+    # Every service has a slot 0, and neighbours may be other services' requests.
+    own = (line for line in neighbours.lines if line.get("instance") == known.get("instance"))
+    seen = (str(line.get("worker", "")).partition(":") for line in own)
     return any(other and there == slot and other != pid for there, _, other in seen)
 
 
@@ -162,6 +169,24 @@ def _worker_died(evidence: Evidence) -> Cause | None:
     )
 
 
+def _replica_lost(evidence: Evidence) -> Cause | None:
+    if evidence.error != "replica_lost":
+        return None
+    node = evidence.known.get("node", "?")
+    return Cause(
+        "replica_lost",
+        Translated(
+            f"What worked on it was lost: a replica on node {node}, or the node itself.",
+            f"处理它的副本（节点 {node}）或整个节点丢失。",
+        ),
+        Translated(
+            "See replica.lost of that minute, then `ray status` and the node's own log. The user "
+            "may simply ask again.",
+            "请查看当时的 replica.lost，再看 `ray status` 与该节点日志。用户重试即可。",
+        ),
+    )
+
+
 def _out_of_memory(evidence: Evidence) -> Cause | None:
     if evidence.error != "out_of_memory":
         return None
@@ -198,6 +223,19 @@ def _engine_error(evidence: Evidence) -> Cause | None:
             Translated(
                 "Look at the traceback below; was the version changed today? Restart the worker.",
                 "请查看下方堆栈；今天是否更换过版本？可重启合成进程。",
+            ),
+        )
+    if not evidence.others:
+        return Cause(
+            "alone",
+            Translated(
+                "No other request is known around it, so that nothing tells this request from the "
+                "engine as a whole.",
+                "前后没有已知的其他请求，无法判断是该请求本身还是引擎整体的问题。",
+            ),
+            Translated(
+                "Replay it with the user's text, and speak another one beside it.",
+                "用用户的原文重放，并另合成一段文本作对照。",
             ),
         )
     return Cause(
@@ -329,8 +367,8 @@ def _silent(evidence: Evidence) -> Cause | None:
                 f"前后另有 {evidence.silent} 个请求也是静音：进程或模型状态异常，与该文本无关。",
             ),
             Translated(
-                "Restart the worker named below, then replay this request.",
-                "请重启下方所示进程，再重放该请求。",
+                "Restart the worker of this request, then replay it.",
+                "请重启处理该请求的进程，再重放该请求。",
             ),
         )
     return Cause(
@@ -473,6 +511,7 @@ def _nothing(evidence: Evidence) -> Cause | None:
 RULES: tuple[Rule, ...] = (
     _process_died,
     _worker_died,
+    _replica_lost,
     _out_of_memory,
     _engine_error,
     _not_ready,

@@ -1,5 +1,8 @@
 """
 From what a user has at hand to the story: a request_id, an audio file, or the client's own id.
+
+Several stores are asked one after the other, so that a line that one has dropped, or has not got
+yet, is found in the next.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from indextts_app import story
 from indextts_app.story import Story
 from observability import request_id as request_ids
+from observability.archived_requests import ArchivedRequests
 from observability.audio_probe import request_id_of
 from observability.log_store.questions import (
     Line,
@@ -39,8 +43,20 @@ def utc_now() -> datetime:
 class Lookup:
     """Finds stories in whatever keeps the lines; blocks, and may be used from any thread."""
 
-    def __init__(self, store: LogStore, *, clock: Callable[[], datetime] = utc_now) -> None:
-        self._store = store
+    def __init__(
+        self,
+        *stores: LogStore,
+        archives: ArchivedRequests | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """
+        Args:
+            stores: asked in this order.
+            archives: asked for a request that none of the stores has.
+            clock: tells the moment.
+        """
+        self._stores = stores
+        self._archives = archives
         self._clock = clock
 
     def by_text(self, typed: str) -> Story:
@@ -55,10 +71,14 @@ class Lookup:
         """
         try:
             return self.by_id(request_ids.parse(typed))
-        except (request_ids.MalformedRequestId, Missing):
+        except (request_ids.MalformedRequestId, Missing) as error:
             named = self._named(typed.strip())
             if not named:
-                raise
+                raise type(error)(
+                    en=f"{error.en} Nor did a client of the last {CLIENT_ID_DAYS} days call a "
+                    "request so.",
+                    zh=f"{error.zh}最近 {CLIENT_ID_DAYS} 天内也没有客户端用它作过自带编号。",
+                ) from None
         newest, *others = (str(line["request_id"]) for line in named)
         return replace(self.by_id(newest), also=tuple(others))
 
@@ -73,31 +93,50 @@ class Lookup:
 
     def by_id(self, request_id: str) -> Story:
         """
-        The story of a request.
+        The story of a request, from the first store that has lines of it.
 
         Raises:
-            Missing: there is no line of it.
+            Missing: no store has, and why.
+            Unanswerable: a store is away, and no other has.
         """
-        lines = self._store.lines_of(request_id)
-        return story.told(
-            request_id, lines, self._neighbours(request_id), seconds=NEIGHBOUR_SECONDS
+        reasons: list[Missing | Unanswerable] = []
+        for store in self._stores:
+            try:
+                lines = store.lines_of(request_id)
+            except (Missing, Unanswerable) as reason:
+                reasons.append(reason)
+                continue
+            around = _neighbours(store, request_id)
+            return story.told(request_id, lines, around, seconds=NEIGHBOUR_SECONDS)
+        if self._archives:
+            try:
+                return story.told(request_id, self._archives.lines_of(request_id))
+            except (Missing, Unanswerable) as reason:
+                reasons.append(reason)
+        kind = Unanswerable if any(isinstance(one, Unanswerable) for one in reasons) else Missing
+        raise kind(
+            en=" ".join(reason.en for reason in reasons),
+            zh="".join(reason.zh for reason in reasons),
         )
-
-    def _neighbours(self, request_id: str) -> Neighbours | None:
-        try:
-            return self._store.neighbours(request_id, seconds=NEIGHBOUR_SECONDS)
-        except Unanswerable:
-            return None
 
     def _named(self, text: str) -> tuple[Line, ...]:
         if request_ids.clean_client_id(text) is None:
             return ()
         now = self._clock()
-        found = self._store.find_client_id(
-            text, since=now - timedelta(days=CLIENT_ID_DAYS), until=now + timedelta(minutes=5)
-        )
-        exact = tuple(line for line in found.lines if line.get("client_request_id") == text)
-        return exact or (found.lines if len(text) >= MIN_PART else ())
+        since, until = now - timedelta(days=CLIENT_ID_DAYS), now + timedelta(minutes=5)
+        for store in self._stores:
+            found = store.find_client_id(text, since=since, until=until).lines
+            exact = tuple(line for line in found if line.get("client_request_id") == text)
+            if named := exact or (found if len(text) >= MIN_PART else ()):
+                return named
+        return ()
+
+
+def _neighbours(store: LogStore, request_id: str) -> Neighbours | None:
+    try:
+        return store.neighbours(request_id, seconds=NEIGHBOUR_SECONDS)
+    except Unanswerable:
+        return None
 
 
 def request_id_in(path: Path, name: str | None = None) -> str:

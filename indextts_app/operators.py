@@ -14,10 +14,8 @@ import base64
 import binascii
 import hashlib
 import ipaddress
-import math
 import secrets
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,31 +23,19 @@ from urllib.parse import urlsplit
 import structlog
 
 from indextts_app import errors
+from indextts_app.attempts import Attempts
 from indextts_app.door import masked_ip, only_from
+from indextts_app.sessions import Sessions
 from indextts_app.settings import Settings
 
 log = structlog.get_logger("indextts_app.operators")
 
-MAX_FAILURES = 10
-"""Wrong passwords from one address within `FAILURE_SECONDS`, after which none is looked at."""
-
-FAILURE_SECONDS = 600.0
-MAX_ADDRESSES = 10_000
-"""Addresses that are remembered; beyond it those are forgotten that failed longest ago."""
-
 COOKIE: Final = "indextts_operator"
 """Holds the token of a session; it is sent to every page of the service."""
 
-SESSION_SECONDS = 12 * 3600.0
-MAX_SESSIONS = 1_000
-
 
 class Operators:
-    """
-    Lets operators in; its methods are called in the server's loop only, and none of them waits.
-
-    Sessions live in this process: whoever was logged in logs in again after a restart.
-    """
+    """Lets operators in; its methods are for the server's loop only, and none of them waits."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         password = settings.operations_password
@@ -60,9 +46,9 @@ class Operators:
             if password is None
             else _digest(settings.operations_user, password.get_secret_value())
         )
-        self._clock = clock
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-        self._sessions: OrderedDict[str, float] = OrderedDict()
+        self._user = settings.operations_user
+        self._attempts = Attempts(clock)
+        self._sessions = Sessions(clock)
 
     @property
     def log_in(self) -> bool:
@@ -97,7 +83,7 @@ class Operators:
             only_from(host, self._allowed, "INDEXTTS_OPERATIONS_ALLOW", refusal)
             self._check_own_name(headers.get("host"))
             return
-        if session is not None and self._is_open(session):
+        if self._sessions.who(session):
             return
         if (given := _basic(headers.get("authorization"))) is None:
             raise errors.LoginNeeded
@@ -114,8 +100,25 @@ class Operators:
             errors.KeepingForbidden, errors.NameNotOwn, errors.LoginNeeded,
             errors.TooManyAttempts: see `check`.
         """
-        _check_same_site(headers)
+        check_same_site(headers)
         self.check(host, headers, session, refusal=errors.KeepingForbidden)
+
+    def logged_in(
+        self, host: str | None, headers: Mapping[str, str], session: str | None
+    ) -> str | None:
+        """
+        The name of an operator who has shown the password; None for everybody else.
+
+        Raises:
+            errors.TooManyAttempts: too many wrong passwords came from this address.
+        """
+        if not self.log_in:
+            return None
+        try:
+            self.check(host, headers, session)
+        except errors.LoginNeeded:
+            return None
+        return self._user
 
     def login(self, host: str | None, user: str, password: str) -> str:
         """
@@ -126,16 +129,12 @@ class Operators:
             errors.TooManyAttempts: too many wrong passwords came from this address.
         """
         self._compare(host, user, password)
-        token = secrets.token_urlsafe(32)
-        self._sessions[_hidden(token)] = self._clock() + SESSION_SECONDS
-        while len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
         log.info("operations.login", client_ip=masked_ip(host))
-        return token
+        return self._sessions.open(user)
 
     def logout(self, token: str) -> None:
         """End a session."""
-        self._sessions.pop(_hidden(token), None)
+        self._sessions.close(token)
 
     def _check_own_name(self, sent_to: str | None) -> None:
         """
@@ -154,37 +153,19 @@ class Operators:
         except ValueError:
             raise errors.NameNotOwn from None
 
-    def _is_open(self, token: str) -> bool:
-        ends = self._sessions.get(_hidden(token))
-        return ends is not None and self._clock() < ends
-
     def _compare(self, host: str | None, user: str, password: str) -> None:
-        address = _address(host)
-        failures = self._recent_failures(address)
-        if len(failures) >= MAX_FAILURES:
-            wait = failures[0] + FAILURE_SECONDS - self._clock()
-            raise errors.TooManyAttempts(minutes=max(1, math.ceil(wait / 60)))
+        self._attempts.check(host)
         # One comparison of digests of one length: its time tells neither name nor password.
         if self._expected is not None and secrets.compare_digest(
             _digest(user, password), self._expected
         ):
             return
-        failures.append(self._clock())
-        self._failures[address] = failures
-        self._failures.move_to_end(address)
-        while len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
-        log.warning("operations.refused", client_ip=masked_ip(host), failures=len(failures))
+        failures = self._attempts.failed(host)
+        log.warning("operations.refused", client_ip=masked_ip(host), failures=failures)
         raise errors.LoginNeeded
 
-    def _recent_failures(self, address: str) -> deque[float]:
-        failures = self._failures.get(address, deque())
-        while failures and failures[0] <= self._clock() - FAILURE_SECONDS:
-            failures.popleft()
-        return failures
 
-
-def _check_same_site(headers: Mapping[str, str]) -> None:
+def check_same_site(headers: Mapping[str, str]) -> None:
     """
     Refuse what another site's page makes a browser send; browsers say where a request comes from.
 
@@ -227,21 +208,3 @@ def _digest(user: str, password: str) -> bytes:
     # The name's own length keeps "a" + "bc" apart from "ab" + "c".
     text = f"{len(user)}:{user}:{password}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _hidden(token: str) -> str:
-    """What is kept of a token: a look-up by its hash tells nothing by its time."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _address(host: str | None) -> str:
-    """Who counts as one: an IPv4 address, or the IPv6 network that one customer gets."""
-    try:
-        address = ipaddress.ip_address(host or "")
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network(f"{address}/64", strict=False))
-    return str(address)

@@ -21,7 +21,7 @@ from indextts_app.synthesis import EMOTION_REFERENCE, RECORDINGS, REFERENCE
 
 MAX_PRESETS = 1_000
 
-NEVER_KEPT = ("text", "preset", "stream")
+NEVER_KEPT = ("text", "preset", "stream", "cache")
 """Fields that are of one request only."""
 
 _EMOTION_SOURCES = ("emotion", "emotion_mode", "emotion_vector", "emotion_text")

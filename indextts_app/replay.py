@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from indextts_app.synthesis import EMOTION_REFERENCE, REFERENCE
 from observability import logfmt
 from observability.text_facts import facts_of
 
-URL = "http://127.0.0.1:7860/tts"
+ADDRESS = "127.0.0.1:7860"
+_LISTENS = re.compile(r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+"""The name of an instance that tells where it listens, as it does unless another was set."""
 
 
 def command(known: Mapping[str, Any]) -> str | None:
@@ -29,13 +32,17 @@ def command(known: Mapping[str, Any]) -> str | None:
     A line for a shell, None where the request never came so far.
 
     What the service does not store stands in capitals: the text, a description of an emotion, and
-    the folder of outputs, where recordings lie until they are swept.
+    the folder of outputs, where recordings lie until they are swept. A request that came with an
+    API key needs one again, which the shell takes from INDEXTTS_API_KEY.
     """
     if "speaker" not in known or "format" not in known:
         return None
+    key = ("-H", '"Authorization: Bearer $INDEXTTS_API_KEY"') if "user" in known else ()
     parts = (part for field in _fields(known) for part in ("-F", shlex.quote(field)))
     name = f"{known.get('request_id', 'again')}-again.{known['format']}"
-    return " ".join(("curl", URL, *parts, "-o", name))
+    instance = str(known.get("instance", ""))
+    address = instance if _LISTENS.fullmatch(instance) else ADDRESS
+    return " ".join(("curl", shlex.quote(f"http://{address}/tts"), *key, *parts, "-o", name))
 
 
 class NotReplayable(Exception):

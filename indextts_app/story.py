@@ -28,11 +28,16 @@ STATUS = {
     ),
     "timeout": Translated("Stopped because it took too long.", "耗时过长，已停止。"),
     "cancelled": Translated(
-        "Given up before it was done: the user left, or the service was stopping.",
-        "中途取消：用户离开，或服务正在停止。",
+        "Given up before it was done: its user left, its batch was cancelled, or the service was "
+        "stopping.",
+        "中途取消：用户离开、批量任务被取消，或服务正在停止。",
     ),
     "lost": Translated("The service died while working on it.", "服务在处理中途退出。"),
     "running": Translated("Not finished: it still runs.", "尚未结束，仍在处理。"),
+    "not_asked": Translated(
+        "Turned away before anything was asked, or something other than speech; see its lines.",
+        "在请求合成之前即被拒绝，或与合成无关，详见日志行。",
+    ),
 }
 
 HEARD = {
@@ -109,9 +114,38 @@ ADVICE = {
     "not_kept": Translated("Choose from what is listed.", "请从列表中选择。"),
     "speed_out_of_range": Translated("Choose 0.5 to 2.0.", "请选择 0.5 到 2.0。"),
     "text_empty": Translated("Enter a text.", "请输入文本。"),
+    "remote_failed": Translated(
+        "Look at the server behind the engine.", "请检查引擎后端的语音服务器。"
+    ),
+    "remote_unreachable": Translated(
+        "See whether the server behind the engine runs, at INDEXTTS_SPEECH_URL or "
+        "INDEXTTS_SAMBERT_URL, and read its own log.",
+        "请确认后端服务器正在运行（INDEXTTS_SPEECH_URL 或 INDEXTTS_SAMBERT_URL），并查看它的日志。",
+    ),
+    "remote_timeout": Translated(
+        "See what the server behind the engine is busy with; INDEXTTS_REMOTE_TIMEOUT_SECONDS "
+        "allows more time.",
+        "请查看后端服务器在忙什么；INDEXTTS_REMOTE_TIMEOUT_SECONDS 可放宽时限。",
+    ),
+    "remote_busy": Translated(
+        "Wait; if it stays, the server behind the engine needs more capacity, or is still loading.",
+        "请稍候；若持续如此，后端服务器需要扩容，或仍在加载。",
+    ),
+    "remote_refused": Translated(
+        "Check the speaker, the model's name and the API key against the server behind the engine.",
+        "请核对发音人、模型名与 API 密钥是否与后端服务器一致。",
+    ),
+    "remote_error": Translated(
+        "Read the log of the server behind the engine, at the time of this request.",
+        "请查看后端服务器在该时刻的日志。",
+    ),
+    "remote_bad_audio": Translated(
+        "Check the dialect and the format against the server behind the engine: docs/engines.md.",
+        "请核对方言与格式设置是否与后端服务器相符：docs/engines.zh.md。",
+    ),
     "text_too_long": Translated(
-        "Split the text, or raise INDEXTTS_MAX_TEXT_CHARS.",
-        "请分段，或调大 INDEXTTS_MAX_TEXT_CHARS。",
+        "Split the text, or raise INDEXTTS_MAX_LONG_TEXT_CHARS.",
+        "请分段，或调大 INDEXTTS_MAX_LONG_TEXT_CHARS。",
     ),
     "text_unreadable": Translated(
         "Type the text anew; it was copied from a damaged source.", "请重新输入，原文已损坏。"
@@ -123,7 +157,9 @@ ADVICE = {
     "unknown_choice": Translated("Choose from the list in the message.", "请从列表中选择。"),
     "unknown_speaker": Translated("Choose from GET /speakers.", "请从 GET /speakers 中选择。"),
     "unknown_emotion": Translated("Choose from GET /speakers.", "请从 GET /speakers 中选择。"),
-    "unknown_format": Translated("Choose wav, mp3, flac or ogg.", "请选择 wav、mp3、flac、ogg。"),
+    "unknown_format": Translated(
+        "Choose from the formats of GET /speakers.", "请从 GET /speakers 的 formats 中选择。"
+    ),
     "reference_refused": Translated(
         "Record 3 to 15 seconds of clear speech and send it as WAV.",
         "请录制 3 到 15 秒清晰语音，保存为 WAV 后上传。",
@@ -146,6 +182,19 @@ ADVICE = {
         "was changed. Find out which page was open.",
         "其他网站的页面试图借运维人员的浏览器修改保存内容，已拒绝。请查明当时打开的页面。",
     ),
+    "key_needed": Translated(
+        "The client must send its API key; scripts/api_key.py makes one.",
+        "客户端须发送 API 密钥，可用 scripts/api_key.py 生成。",
+    ),
+    "key_unknown": Translated(
+        "The key was mistyped or revoked: scripts/api_key.py list tells which are in force.",
+        "密钥输错或已吊销，有效密钥可用 scripts/api_key.py list 查看。",
+    ),
+    "too_many_in_flight": Translated(
+        "The client asks for more at a time than INDEXTTS_MAX_PER_CLIENT allows: it should wait "
+        "for its answers, or the limit be raised.",
+        "该客户端的并发超过 INDEXTTS_MAX_PER_CLIENT，应等待应答，或调大上限。",
+    ),
     "login_needed": Translated(
         "Log in with INDEXTTS_OPERATIONS_USER and its password.",
         "请用 INDEXTTS_OPERATIONS_USER 及其密码登录。",
@@ -155,11 +204,38 @@ ADVICE = {
         "请等十分钟。若并非自己人尝试，则有人在猜密码：请查看 operations.refused 日志。",
     ),
     "not_found": Translated("Check the address.", "请核对地址。"),
+    "method_not_allowed": Translated("Use a method that Allow names.", "请使用 Allow 所列的方法。"),
     "unknown_request": Translated("Check the id.", "请核对编号。"),
     "malformed_request_id": Translated("Check the id.", "请核对编号。"),
+    "row_unreadable": Translated(
+        "Mend the row: its line stands in the manifest of the batch.",
+        "请修改该行；行号见批量任务的清单。",
+    ),
+    "batch_unreadable": Translated("Mend the table as the message says.", "请按提示修改表格。"),
+    "batch_too_long": Translated(
+        "Split the table, or raise INDEXTTS_MAX_BATCH_ROWS.",
+        "请拆分表格，或调大 INDEXTTS_MAX_BATCH_ROWS。",
+    ),
+    "batches_full": Translated(
+        "Wait for a batch to end, delete one, or raise INDEXTTS_MAX_BATCHES or "
+        "INDEXTTS_BATCH_MAX_MB.",
+        "请等待任务结束或删除任务，或调大 INDEXTTS_MAX_BATCHES、INDEXTTS_BATCH_MAX_MB。",
+    ),
+    "unknown_batch": Translated("Check the id and the API key.", "请核对编号与 API 密钥。"),
+    "batch_unfinished": Translated("Wait until it is finished.", "请等待完成。"),
     "queue_full": Translated(
         "Too many at once. If it happens often, add workers (INDEXTTS_WORKERS).",
         "并发过多。若经常发生，请增加 INDEXTTS_WORKERS。",
+    ),
+    "crowded": Translated(
+        "Pages are left open by the hundred; INDEXTTS_MAX_CONNECTIONS allows more.",
+        "有大量页面长期打开；INDEXTTS_MAX_CONNECTIONS 可调大上限。",
+    ),
+    "storage_full": Translated(
+        "Free space on the disk of INDEXTTS_OUTPUT_DIR, or keep less there: "
+        "INDEXTTS_OUTPUT_KEEP_HOURS, INDEXTTS_OUTPUT_MAX_MB.",
+        "请清理 INDEXTTS_OUTPUT_DIR 所在磁盘，或调小 INDEXTTS_OUTPUT_KEEP_HOURS、"
+        "INDEXTTS_OUTPUT_MAX_MB。",
     ),
     "not_ready": Translated(
         "The service was starting, stopping, or loading its engine again. Try again.",
@@ -169,6 +245,11 @@ ADVICE = {
         "The engine did not start, or a program is missing: mend what the message names, see the "
         "worker.unfit lines of that minute.",
         "引擎未能启动，或缺少程序：请按错误说明修复，并查看当时的 worker.unfit 日志。",
+    ),
+    "circuit_open": Translated(
+        "The engine failed several times in a row, and a trial as well: see the breaker.opened "
+        "line of that minute for the reason. Requests are taken again once a trial succeeds.",
+        "引擎连续失败且试合成也失败，原因见当时的 breaker.opened 日志；试合成成功后恢复接收请求。",
     ),
     "deadline_exceeded": Translated(
         "Look at the times above: most of it in one stage points to the engine (error_stage names "
@@ -196,9 +277,36 @@ ADVICE = {
         "Ask again. If it repeats, look at the kernel's log for the OOM killer.",
         "合成进程被杀或崩溃（见 worker.ended），新进程已接替，请重试；若反复，请查内核 OOM 日志。",
     ),
+    "replica_lost": Translated(
+        "The replica or the machine of the cluster that worked on it was lost, and it could not be "
+        "begun anew: some of its audio was out, or the second one was lost as well. Ask again; "
+        "`node` and `replica` say where to look.",
+        "集群中处理它的副本或机器丢失，且无法重新开始：部分音频已输出，或第二个副本也丢失。"
+        "请重试；`node` 与 `replica` 指明位置。",
+    ),
+    "given_up": Translated(
+        "The service was stopped, and the request took longer than its grace. Ask again; where "
+        "that happens at each release, raise INDEXTTS_SHUTDOWN_SECONDS.",
+        "服务被停止，而该请求未能在宽限时间内完成。请重试；若每次发布都会发生，"
+        "请调大 INDEXTTS_SHUTDOWN_SECONDS。",
+    ),
     "no_audio": Translated(
         "The text holds nothing that this engine can say. Change the text.",
         "该引擎无法从文本读出声音，请修改文本。",
+    ),
+    "model_not_found": Translated(
+        "One service speaks with one engine: send its name, as GET /v1/models tells it.",
+        "一个服务只用一个引擎，请发送 GET /v1/models 所列的名称。",
+    ),
+    "encoder_missing": Translated(
+        "Install ffmpeg (Debian: apt-get install ffmpeg), or ask for another format.",
+        "请安装 ffmpeg（Debian：apt-get install ffmpeg），或换一种格式。",
+    ),
+    "encoding_failed": Translated(
+        "ffmpeg did not make the file: ask again, or for another format. If it repeats, run "
+        "`ffmpeg -encoders | grep aac` on this machine.",
+        "ffmpeg 未能生成文件，请重试或换一种格式；若反复，"
+        "请在本机运行 `ffmpeg -encoders | grep aac`。",
     ),
     "storage_failed": Translated(
         "Free space in INDEXTTS_OUTPUT_DIR.", "请清理 INDEXTTS_OUTPUT_DIR 的空间。"
@@ -226,6 +334,7 @@ NEIGHBOUR_FIELDS = (
     "duration_ms",
     "queue_ms",
     "worker",
+    "instance",
 )
 """What is told of another request around the one that is asked about."""
 
@@ -299,7 +408,8 @@ def told(
 ) -> Story:
     """The story that the lines of one request tell, and the neighbours within so many seconds."""
     known = known_of(lines)
-    status = str(known.get("status", "running"))
+    # Of a request that was let in there is a started line at least.
+    status = str(known.get("status", "running" if known else "not_asked"))
     times = _times(known)
     return Story(
         request_id=request_id,
@@ -330,9 +440,9 @@ def _around(neighbours: Neighbours, seconds: float) -> Around:
     else:
         summary = Translated(
             f"Other requests within {seconds:g} s: {found.requests}. Of these {found.failed} "
-            f"failed, {found.failed_alike} in the same way; {found.silent} came out silent.",
+            f"failed, {found.failed_alike} had this one's error; {found.silent} came out silent.",
             f"前后 {seconds:g} 秒内另有 {found.requests} 个请求：{found.failed} 个失败，"
-            f"其中 {found.failed_alike} 个同因；{found.silent} 个静音。",
+            f"{found.failed_alike} 个错误与此相同；{found.silent} 个静音。",
         )
     return Around(
         seconds=seconds,

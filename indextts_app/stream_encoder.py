@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from typing import Protocol
 
+import numpy as np
 import soundfile
+import soxr
 
+from indextts_app import audio
+from indextts_app.aac import AacEncoder
 from indextts_app.engines.base import Samples
 from indextts_app.synthesis import AudioFormat
 
-STREAMED = (AudioFormat.WAV, AudioFormat.MP3, AudioFormat.FLAC)
+STREAMED = tuple(kind for kind in AudioFormat if kind is not AudioFormat.OGG)
 """Without OGG: libsndfile hands its pages out every 4 kB, which is seconds of speech."""
 
 UNKNOWN_SIZE = 0xFFFFFFFF
@@ -30,12 +35,32 @@ class StreamEncoder(Protocol):
     def close(self) -> bytes:
         """The last bytes."""
 
+    def abandon(self) -> None:
+        """
+        Let go of what it holds; the file is not needed any more.
+
+        May follow `close`, and may come while a thread is in `write` or `close`.
+        """
+
 
 def stream_encoder(kind: AudioFormat, sample_rate: int, request_id: str) -> StreamEncoder:
-    """An encoder for one of the formats in `STREAMED`, mono."""
+    """
+    An encoder for one of the formats in `STREAMED`, mono.
+
+    Raises:
+        errors.EncoderMissing: AAC, and there is no ffmpeg.
+    """
+    rate = audio.rate_of(kind, sample_rate)
+    encoder: StreamEncoder
     if kind is AudioFormat.WAV:
-        return _Wav(sample_rate, request_id)
-    return _Compressed(kind, sample_rate, request_id)
+        encoder = _Wav(rate, request_id)
+    elif kind is AudioFormat.PCM:
+        encoder = _Pcm()
+    elif kind is AudioFormat.AAC:
+        encoder = AacEncoder(rate, request_id)
+    else:
+        encoder = _Compressed(kind, rate, request_id)
+    return encoder if rate == sample_rate else _Resampled(encoder, sample_rate, rate)
 
 
 class _Wav:
@@ -61,6 +86,36 @@ class _Wav:
     def close(self) -> bytes:
         return self._head
 
+    def abandon(self) -> None:
+        pass
+
+
+class _Pcm:
+    def write(self, samples: Samples) -> bytes:
+        return samples.astype("<i2", copy=False).tobytes()
+
+    def close(self) -> bytes:
+        return b""
+
+    def abandon(self) -> None:
+        pass
+
+
+class _Resampled:
+    def __init__(self, encoder: StreamEncoder, given: int, wanted: int) -> None:
+        self._encoder = encoder
+        self._stream = soxr.ResampleStream(given, wanted, 1, dtype="int16")
+
+    def write(self, samples: Samples) -> bytes:
+        return self._encoder.write(self._stream.resample_chunk(samples))
+
+    def close(self) -> bytes:
+        rest = self._stream.resample_chunk(np.zeros(0, np.int16), last=True)
+        return self._encoder.write(rest) + self._encoder.close()
+
+    def abandon(self) -> None:
+        self._encoder.abandon()
+
 
 class _Compressed:
     def __init__(self, kind: AudioFormat, sample_rate: int, request_id: str) -> None:
@@ -74,19 +129,31 @@ class _Compressed:
             "w",
             samplerate=sample_rate,
             channels=1,
-            format=kind.value.upper(),
+            **audio.written_as(kind),
             **(steady if kind is AudioFormat.MP3 else {}),
         )
         self._file.comment = f"request_id={request_id}"
+        self._used = threading.Lock()
 
     def write(self, samples: Samples) -> bytes:
-        for start in range(0, len(samples), _BLOCK):
-            self._file.write(samples[start : start + _BLOCK])
-        return self._sent.taken()
+        with self._used:
+            for start in range(0, len(samples), _BLOCK):
+                self._file.write(samples[start : start + _BLOCK])
+            return self._sent.taken()
 
     def close(self) -> bytes:
-        self._file.close()
-        return self._sent.taken()
+        with self._used:
+            self._file.close()
+            return self._sent.taken()
+
+    def abandon(self) -> None:
+        # What is closed while a thread writes to it ends the process. Whoever leaves waits for no
+        # thread: a file that one still writes to is closed with the last reference to it.
+        if self._used.acquire(blocking=False):
+            try:
+                self._file.close()
+            finally:
+                self._used.release()
 
 
 class _Sent:

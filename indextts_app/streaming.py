@@ -36,7 +36,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from indextts_app import errors
-from indextts_app.audio import MEDIA_TYPES
+from indextts_app.audio import FIXED_RATE, MEDIA_TYPES
 from indextts_app.engines.base import Samples
 from indextts_app.stream_encoder import STREAMED, StreamEncoder, stream_encoder
 from indextts_app.synthesis import AudioFormat, SynthesisRequest, SynthesisResult
@@ -51,6 +51,9 @@ KEEP_SECONDS = 30.0
 """So long after its end an audio can still be listened to: its player may just be connecting."""
 
 _UNCOMPLETED = "ASGI callable returned without completing response."
+
+Begun = Callable[[asyncio.Task[SynthesisResult], Callable[[], Awaitable[None]]], Response]
+"""Makes an answer of what will come of the work, and of whom to tell that nobody listens."""
 
 _is_cut: ContextVar[bool] = ContextVar("is_cut", default=False)
 """Whether the answer to the request of this context was cut on purpose."""
@@ -131,17 +134,23 @@ class Live:
             BrokenOff: there will not be more, and this is not all.
         """
         encoder: StreamEncoder | None = None
-        async for samples, sample_rate in self._heard():
-            if encoder is None:
-                encoder = stream_encoder(kind, sample_rate, self.request_id)
-            if kind is AudioFormat.WAV:
-                data = encoder.write(samples)
-            else:
-                data = await asyncio.to_thread(encoder.write, samples)
-            if data:
-                yield data
-        if encoder:
-            yield await asyncio.to_thread(encoder.close)
+        # A thread costs more than these two do.
+        is_plain = kind in (AudioFormat.WAV, AudioFormat.PCM)
+        try:
+            async for samples, sample_rate in self._heard():
+                if encoder is None:
+                    encoder = stream_encoder(kind, sample_rate, self.request_id)
+                if is_plain:
+                    data = encoder.write(samples)
+                else:
+                    data = await asyncio.to_thread(encoder.write, samples)
+                if data:
+                    yield data
+            if encoder:
+                yield await asyncio.to_thread(encoder.close)
+        finally:
+            if encoder and not is_plain:
+                encoder.abandon()
 
     async def _heard(self) -> AsyncIterator[tuple[Samples, int]]:
         self._listeners += 1
@@ -265,12 +274,16 @@ async def answer(
     live: Live,
     work: Coroutine[Any, Any, SynthesisResult],
     *,
+    whole: Callable[[SynthesisResult], Response],
     until: AsyncExitStack,
+    begun: Begun | None = None,
 ) -> Response:
     """
     The answer to a request whose audio is sent while `work` makes it, from the first audio on.
 
-    The work is cancelled when the client leaves; `until` is closed when it is over.
+    The work is cancelled when the client leaves; `until` is closed when it is over. `begun` makes
+    the answer once there is audio, where it is not to be the bare audio; `whole` that to a request
+    whose audio was there already.
 
     Raises:
         errors.ServiceError: there is no audio.
@@ -284,14 +297,15 @@ async def answer(
 
     begins = asyncio.create_task(live.begun())
     leaving = asyncio.create_task(disconnected(request.receive))
-    streamed: StreamedAudio | None = None
+    streamed: Response | None = None
     try:
         await asyncio.wait({begins, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not begins.done():
             raise errors.ClientGone
-        if not begins.result():
-            await task
-        streamed = _streamed(live, give_up)
+        if begins.result():
+            streamed = begun(task, give_up) if begun else _streamed(live, give_up)
+        else:
+            streamed = whole(await task)
         return streamed
     finally:
         begins.cancel()
@@ -300,15 +314,23 @@ async def answer(
             await give_up()
 
 
-def _streamed(live: Live, unheard: Callable[[], Awaitable[None]]) -> StreamedAudio:
+def head_of(live: Live) -> tuple[AudioFormat, dict[str, str]]:
+    """The format of a request's audio, and what its answer can tell before the audio is made."""
     asked = live.request
     if asked is None:
         raise errors.NoAudio
     name = f"{live.request_id}.{asked.format.value}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    if asked.format is AudioFormat.PCM:
+        headers["X-Sample-Rate"] = str(FIXED_RATE)
     if asked.seed is not None:
         headers["X-Seed"] = str(asked.seed)
-    return StreamedAudio(live, asked.format, headers, unheard)
+    return asked.format, headers
+
+
+def _streamed(live: Live, unheard: Callable[[], Awaitable[None]]) -> StreamedAudio:
+    kind, headers = head_of(live)
+    return StreamedAudio(live, kind, headers, unheard)
 
 
 async def listen(live: Live, kind: str, patience_seconds: float) -> Response:

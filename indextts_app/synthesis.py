@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -44,12 +45,16 @@ class AudioFormat(StrEnum):
     MP3 = "mp3"
     FLAC = "flac"
     OGG = "ogg"
+    OPUS = "opus"
+    AAC = "aac"
+    PCM = "pcm"
+    """No container: bare samples, which can bear no request_id."""
 
 
 class SynthesisForm(BaseModel):
     """The fields of a request as they come in; closed sets are checked against the engine."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     text: str = Field(description="what to say, in Chinese, English or both")
     speaker: str | None = Field(None, description="id from /speakers; the first one if absent")
@@ -57,7 +62,7 @@ class SynthesisForm(BaseModel):
     speed: float = Field(
         1.0, ge=MIN_SPEED, le=MAX_SPEED, allow_inf_nan=False, description="pace, 0.5 to 2.0"
     )
-    format: str = Field(AudioFormat.WAV.value, description="wav, mp3, flac or ogg")
+    format: str = Field(AudioFormat.WAV.value, description="wav, mp3, flac, ogg, opus, aac or pcm")
     emotion_mode: str | None = Field(
         None, description="speaker, preset, reference, vector or text; follows from what is sent"
     )
@@ -76,6 +81,11 @@ class SynthesisForm(BaseModel):
     )
     preset: str | None = Field(None, description="id from /presets; its fields are the defaults")
     stream: bool | None = Field(None, description="send the audio while it is made")
+    cache: bool | None = Field(
+        None,
+        description="false: make it anew, and keep it from being served again; true: any earlier "
+        "take will do, whatever its seed; absent: served again if it would come out the same",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +96,30 @@ class Caller:
     source: str
     client_ip: str | None = None
     client_request_id: str | None = None
+    user: str | None = None
+    """The name of the API key, or of the operator."""
+    client: str | None = None
+    """Whose requests are counted as one client's; None for those that are not counted."""
+    job_id: str | None = None
+    """The batch that the request is an item of."""
+    cache_control: str | None = None
+    """`no-cache` where what was made before is not wanted, `no-store` where this is not to be kept
+    either."""
+    arrived: float = field(default_factory=time.monotonic, compare=False)
+    """When the request came in; its deadline counts from there."""
+    traceparent: str | None = None
+    """The header of a client that traces, as it came."""
 
     def fields(self) -> dict[str, Scalar | None]:
         """The identity fields of the event."""
         return {
             "request_id": self.request_id,
             "source": self.source,
+            "user": self.user,
             "client_ip": self.client_ip,
             "client_request_id": self.client_request_id,
+            "job_id": self.job_id,
+            "traceparent": self.traceparent,
         }
 
 
@@ -115,6 +141,7 @@ class SynthesisRequest:
     """A value for each of the engine's controls."""
     preset: str | None = None
     stream: bool = False
+    cache: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +161,11 @@ class SynthesisResult:
     hints: tuple[Hint, ...] = ()
     glossary_hash: str | None = None
     """Of the terms that were read as the glossary says; None where the text has none."""
+    text_tokens: int | None = None
+    acoustic_tokens: int | None = None
+    """Of an engine that counts them."""
+    result_cache_hit: bool | None = None
+    """Whether it was made before, for another request; None where that was not looked up."""
 
 
 def offered(can: Capabilities) -> tuple[str, ...]:
@@ -220,6 +252,7 @@ def validated(
         controls=values,
         preset=form.preset,
         stream=bool(form.stream),
+        cache=form.cache,
     )
 
 
@@ -284,14 +317,16 @@ _EXPECTED = {
         f"应为 0 到 {MAX_SEED} 之间的整数。",
     ),
     "stream": ("it is a switch. Send true or false.", "这是开关，请发送 true 或 false。"),
+    "cache": ("it is a switch. Send true or false.", "这是开关，请发送 true 或 false。"),
 }
 
 
 def _field_error(error: ValidationError, can: Capabilities) -> errors.InvalidField:
     """Ours for pydantic's: the name of the field and what would fit, never what was sent."""
     first = error.errors(include_input=False, include_url=False)[0]
-    name = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
+    # Half a character is no name that pydantic could point at.
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if not name or first["type"] == "extra_forbidden":
         return _unknown(name, can)
     if name == "speed":
         return errors.SpeedOutOfRange(lowest=MIN_SPEED, highest=MAX_SPEED)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,33 +19,54 @@ from typing import Protocol
 import structlog
 
 from indextts_app import audio, controls, errors, presets
+from indextts_app.admission import Admission
 from indextts_app.engines.base import Capabilities, Samples, Segment, Task
 from indextts_app.hints import hints_of
 from indextts_app.library import Library
+from indextts_app.long_text import PIECE_CHARS, LongTexts, Spoken, seconds_for
 from indextts_app.references import Reference, Upload
+from indextts_app.results.cache import ResultCache
+from indextts_app.results.entry import Entry
 from indextts_app.settings import Settings
+from indextts_app.storage import Storage
 from indextts_app.streaming import Live, LiveAudio
 from indextts_app.synthesis import (
     EMOTION_REFERENCE,
     MAX_SEED,
     REFERENCE,
+    AudioFormat,
     Caller,
     SynthesisRequest,
     SynthesisResult,
     validated,
 )
-from indextts_app.workers.pool import WorkerPool
+from indextts_app.underway import Underway
+from indextts_app.workers.interface import Pool
+from indextts_app.workers.listener import Listener
 from indextts_app.workers.worker import Delivery
 from observability.audio_check import SignalReport, check_signal
-from observability.audio_probe import judge_file, probe
+from observability.audio_probe import BACKLOG, judge_file, probe
 from observability.events import Scalar
 from observability.observe import Known, Observation, current, observe, record, stage
 from observability.text_facts import facts_of, keyed_hash
 
 log = structlog.get_logger("indextts_app.synthesizer")
 
+DECODERS = 2
+"""Recordings that are decoded at a time."""
+
 MAX_STORING = 16
 """Files being written beside their answers; with more, an answer waits for its own file."""
+
+KEPT_NOTES = (
+    "text_spoken_len",
+    "segments",
+    "text_tokens",
+    "unknown_tokens",
+    "acoustic_tokens",
+    "length_limited",
+)
+"""What an engine told of an audio that is as true when it is served again."""
 
 
 class Watcher(Protocol):
@@ -66,21 +89,34 @@ class Synthesizer:
     """Turns what a caller sent into a checked audio file, and tells its story in one event."""
 
     def __init__(
-        self, pool: WorkerPool, settings: Settings, hash_key: bytes, library: Library
+        self,
+        pool: Pool,
+        settings: Settings,
+        hash_key: bytes,
+        library: Library,
+        storage: Storage,
+        results: ResultCache,
+        brake: Callable[[], errors.ServiceError | None] = lambda: None,
     ) -> None:
         self.pool = pool
+        self.results = results
+        self.storage = storage
         self.library = library
         self.live = LiveAudio()
+        self.admission = Admission(pool, max_per_client=settings.max_per_client, brake=brake)
         self._settings = settings
         self._hash_key = hash_key
-        self._in_flight = 0
+        self.underway = Underway()
+        self._long_texts = LongTexts(pool.size)
         self._storage = ThreadPoolExecutor(2, "storage")
+        # Not the loop's own threads: a few large recordings must not hold up everything else.
+        self._decoding = ThreadPoolExecutor(DECODERS, "decoding")
         self._room = threading.Semaphore(MAX_STORING)
 
     @property
     def in_flight(self) -> int:
         """Requests between door and answer."""
-        return self._in_flight
+        return len(self.underway)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -103,12 +139,13 @@ class Synthesizer:
     async def synthesize(
         self,
         asked: Mapping[str, object] | errors.ServiceError,
-        caller: Caller,  # noqa: ARG002  # the decorator stamps it on the event
+        caller: Caller,
         *,
         recordings: Mapping[str, Upload] = MappingProxyType({}),
         watcher: Watcher | None = None,
         live: Live | None = None,
         needs_file: bool = False,
+        background: bool = False,
     ) -> SynthesisResult:
         """
         The audio that `asked` describes, its signal checked.
@@ -116,33 +153,57 @@ class Synthesizer:
         `recordings` are the files that came with it, by their names in `synthesis.RECORDINGS`;
         whoever listens to `live` hears the audio while it is made.
 
+        A text of more than `max_text_chars` is spoken piece by piece and joined, and has its
+        time for each so many characters; an engine that cuts texts itself gets it whole.
+
         A request that could not even be read comes in as the error that says why, so that it has
         its event as well. The task may be cancelled at any time; its worker then stops. The audio
         is stored beside the answer, or before it for a caller that `needs_file`.
 
+        A request in the background gets a worker while nobody else waits for one, and takes no
+        place in the queue; its time counts from when it has its worker.
+
         Raises:
             errors.ServiceError: why there is no audio.
         """
-        self._in_flight += 1
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        text = None if isinstance(asked, errors.ServiceError) else asked.get("text")
+        seconds = seconds_for(text, self._settings.timeout_seconds, self._settings.max_text_chars)
+        # From the door on: a body that came slowly has used some of it up.
+        left = caller.arrived + seconds - time.monotonic()
+        deadline = asyncio.get_running_loop().time() + left
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._synthesize(
-                    asked, recordings, watcher, live, needs_file, deadline
-                )
+            with (
+                self.admission.client(caller.client),
+                self.underway.request(caller, asyncio.current_task()) as request,
+            ):
+                watchers = (request, *([watcher] if watcher else ()))
+                try:
+                    async with asyncio.timeout_at(None if background else deadline) as limit:
+                        return await self._synthesize(
+                            asked,
+                            caller,
+                            recordings,
+                            watchers,
+                            live,
+                            needs_file,
+                            _Time(limit, seconds, is_background=background),
+                        )
+                except asyncio.CancelledError:
+                    if request.given_up:
+                        raise errors.GivenUp from None
+                    raise
         except TimeoutError:
-            raise errors.DeadlineExceeded(seconds=self._settings.timeout_seconds) from None
-        finally:
-            self._in_flight -= 1
+            raise errors.DeadlineExceeded(seconds=seconds) from None
 
     async def _synthesize(
         self,
         asked: Mapping[str, object] | errors.ServiceError,
+        caller: Caller,
         recordings: Mapping[str, Upload],
-        watcher: Watcher | None,
+        watchers: Sequence[Watcher],
         live: Live | None,
         needs_file: bool,
-        deadline: float,
+        time_left: _Time,
     ) -> SynthesisResult:
         observation = current()
         assert observation is not None  # noqa: S101  # only called by the observed method
@@ -159,37 +220,106 @@ class Synthesizer:
         request = validated(
             asked,
             can,
-            max_text_chars=self._settings.max_text_chars,
+            max_text_chars=self._settings.longest_text_chars,
             recordings={*recordings, *kept},
         )
+        use, wanted = self.results.use(request, can, caller), request
         if can.features.seed and request.seed is None:
             request = replace(request, seed=secrets.randbelow(MAX_SEED + 1))
         record(**_asked_fields(request, can))
         if live:
             live.accepted(request)
         with ExitStack() as borrowed:
+            place = borrowed.enter_context(ExitStack())
+            if recordings:
+                self._admit(place, time_left)
             references = await self._references(request, recordings, kept, borrowed)
-            observation.started()
-            task = self._task(observation.request_id, request, references, can)
+            task = replace(
+                self._task(observation.request_id, request, references, can),
+                traceparent=observation.traceparent,
+            )
             glossary_hash = self._glossary_hash(task)
             record(glossary_hash=glossary_hash)
-            follower = _Follower(observation, watcher, live)
+            truncated = any(references[name].truncated for name in (*recordings, *kept))
+            key = None
+            if use.reads or use.writes:
+                hashes = {name: reference.sha256 for name, reference in references.items()}
+                key = self.results.key_of(wanted, task, can, hashes)
+            claim = borrowed.enter_context(ExitStack())
+            # Nobody waits for a background request, which lets others go first.
+            if key and not time_left.is_background:
+                # Who listens while it is made does not wait for another's, all of it at once.
+                if use.reads and live is None:
+                    await self.results.settled(key)
+                claim.enter_context(self.results.making(key))
+            if key and use.reads:
+                entry = await self.results.find(key)
+                record(result_cache_hit=entry is not None)
+                if entry:
+                    claim.close()
+                    observation.started()
+                    result = await self._serve_again(observation, request, entry, needs_file)
+                    return _told(result, entry.notes, truncated, glossary_hash, hit=True)
+            if not recordings:
+                self._admit(place, time_left)
+            observation.started()
+            follower = _Follower(observation, watchers, live, time_left)
             try:
-                patience = deadline - asyncio.get_running_loop().time()
-                delivery = await self.pool.run(task, follower, patience_seconds=patience)
+                spoken = await self._spoken(task, follower, can, time_left)
             finally:
                 follower.done()
-        observation.current_stage = None
-        if not len(delivery.samples):
-            raise errors.NoAudio
-        if watcher:
-            watcher.stage("post")
-        verdict = "wrong_format" if delivery.sample_rate != can.sample_rate else None
-        limited = bool(follower.notes.get("length_limited"))
-        result = await self._deliver(observation, request, delivery, verdict, limited, needs_file)
-        truncated = any(references[name].truncated for name in (*recordings, *kept))
-        hints = hints_of({**follower.notes, "reference_truncated": truncated})
-        return replace(result, hints=hints, glossary_hash=glossary_hash)
+            place.close()
+            observation.current_stage = None
+            if not len(spoken.delivery.samples):
+                raise errors.NoAudio
+            for watcher in watchers:
+                watcher.stage("post")
+            result = await self._deliver(
+                observation, request, spoken, can, follower.notes, needs_file
+            )
+            if key and result.verdict == "ok":
+                self.results.put(key, self._entry(result, spoken.delivery, follower.notes))
+        return _told(
+            result, follower.notes, truncated, glossary_hash, hit=False if use.reads else None
+        )
+
+    def _admit(self, place: ExitStack, time_left: _Time) -> None:
+        """Take a place, for as long as the stack is open, and look whether a file can be stored."""
+        if not time_left.is_background:
+            place.enter_context(self.admission.place())
+        self.storage.check()
+
+    def _entry(
+        self, result: SynthesisResult, delivery: Delivery, notes: Mapping[str, Scalar]
+    ) -> Entry:
+        kept = {name: notes[name] for name in KEPT_NOTES if name in notes}
+        return Entry(
+            request_id=result.request_id,
+            made_at=self.results.now(),
+            audio=result.audio,
+            sample_rate=audio.rate_of(result.request.format, delivery.sample_rate),
+            signal=result.signal,
+            seed=result.seed,
+            notes=kept,
+        )
+
+    async def _spoken(
+        self, task: Task, follower: _Follower, can: Capabilities, time_left: _Time
+    ) -> Spoken:
+        async def run(task: Task, listener: Listener) -> Delivery:
+            return await self.pool.run(
+                task,
+                listener,
+                patience_seconds=time_left.until_worker(),
+                background=time_left.is_background,
+            )
+
+        limit = self._settings.max_text_chars
+        if can.features.segments or len(task.text) <= limit:
+            return Spoken(await run(task, follower))
+        return await self._long_texts.speak(
+            run, task, follower, piece_chars=min(PIECE_CHARS, limit)
+        )
 
     async def preview(
         self, asked: Mapping[str, object], recordings: Collection[str] = ()
@@ -203,7 +333,7 @@ class Synthesizer:
 
         Raises:
             errors.NotSupported: the engine in use shows none.
-            errors.ServiceError: see `validated` and `WorkerPool.preview`.
+            errors.ServiceError: see `validated` and `Pool.preview`.
         """
         can = self.capabilities
         if not can.features.segments:
@@ -216,7 +346,7 @@ class Synthesizer:
         request = validated(
             asked,
             can,
-            max_text_chars=self._settings.max_text_chars,
+            max_text_chars=self._settings.longest_text_chars,
             recordings={*recordings, *kept},
         )
         return await self.pool.preview(self._task("preview", request, {}, can))
@@ -239,7 +369,7 @@ class Synthesizer:
             speed=request.speed,
             reference=paths.get(REFERENCE),
             emotion_mode=request.emotion_mode,
-            **({} if weight is None else {"emotion_weight": weight}),
+            emotion_weight=1.0 if weight is None else weight,
             emotion_vector=request.emotion_vector,
             emotion_text=request.emotion_text,
             emotion_reference=paths.get(EMOTION_REFERENCE),
@@ -271,8 +401,8 @@ class Synthesizer:
     def _record_text(self, observation: Observation, text: object) -> None:
         """What may be known of a text is known even of a refused one, within bounds."""
         if isinstance(text, str):
-            observation.private.append(text[: self._settings.max_text_chars])
-            if len(text) <= self._settings.max_text_chars:
+            observation.private.append(text[: self._settings.longest_text_chars])
+            if len(text) <= self._settings.longest_text_chars:
                 facts = facts_of(text, self._hash_key)
                 record(text_script=facts.text_script, text_hash=facts.text_hash)
             record(text_len=len(text))
@@ -301,7 +431,11 @@ class Synthesizer:
         found = {}
         for name, upload in recordings.items():
             with stage("speaker_enc"):
-                accepted = await asyncio.to_thread(self.library.accept, upload, name)
+                accepted = await asyncio.get_running_loop().run_in_executor(
+                    self._decoding, self.library.accept, upload, name
+                )
+            # However long it waits for its worker, the sweep leaves it.
+            borrowed.enter_context(self.storage.used(accepted.path.name))
             # An engine knows a recording by its path: that of a speaker is encoded already.
             stored = borrowed.enter_context(self.library.recordings.borrowed(accepted.sha256))
             found[name] = stored or accepted
@@ -323,17 +457,56 @@ class Synthesizer:
         self,
         observation: Observation,
         request: SynthesisRequest,
-        delivery: Delivery,
-        verdict: str | None,
-        limited: bool,
+        spoken: Spoken,
+        can: Capabilities,
+        notes: Mapping[str, Scalar],
         needs_file: bool,
     ) -> SynthesisResult:
-        request_id, rate = observation.request_id, delivery.sample_rate
-        path = self._settings.output_dir / f"{request_id}.{request.format.value}"
+        delivery, request_id = spoken.delivery, observation.request_id
+        limited = bool(notes.get("length_limited"))
         with observation.stage("post"):
             data, signal = await asyncio.to_thread(_checked, request, delivery, request_id, limited)
-            storing = await self._store(data, path, needs_file)
-        verdict = verdict or signal.audio_verdict
+            storing = await self._store(data, self._path(request_id, request), needs_file)
+        verdict: str = "truncated" if spoken.lacks_a_piece else signal.audio_verdict
+        if delivery.sample_rate != can.sample_rate:
+            verdict = "wrong_format"
+        rate = audio.rate_of(request.format, delivery.sample_rate)
+        result = self._handed_over(observation, request, data, rate, signal, verdict, storing)
+        return replace(result, spoken_text=delivery.spoken_text)
+
+    async def _serve_again(
+        self,
+        observation: Observation,
+        request: SynthesisRequest,
+        entry: Entry,
+        needs_file: bool,
+    ) -> SynthesisResult:
+        request_id = observation.request_id
+        request = replace(request, seed=entry.seed)
+        record(result_of=entry.request_id, seed=entry.seed, **entry.notes)
+        with observation.stage("post"):
+            data = entry.audio_for(request_id)
+            storing = await self._store(data, self._path(request_id, request), needs_file)
+        return self._handed_over(
+            observation, request, data, entry.sample_rate, entry.signal, "ok", storing
+        )
+
+    def _path(self, request_id: str, request: SynthesisRequest) -> Path:
+        return self._settings.output_dir / f"{request_id}.{request.format.value}"
+
+    def _handed_over(
+        self,
+        observation: Observation,
+        request: SynthesisRequest,
+        data: bytes,
+        rate: int,
+        signal: SignalReport,
+        verdict: str,
+        storing: Future[None],
+    ) -> SynthesisResult:
+        """The result, told to the event; its file is looked at beside the answer."""
+        request_id = observation.request_id
+        path = self._path(request_id, request)
         record(
             audio_seconds=round(signal.audio_seconds, 3),
             audio_bytes=len(data),
@@ -349,7 +522,7 @@ class Synthesizer:
         )
         # Only figures go along: the samples of a whole backlog would fill the memory.
         wanted = _Wanted(path, audio.CODECS[request.format], rate, signal.audio_seconds, verdict)
-        observation.after(lambda: _probed(storing, wanted), otherwise={"probe_error": "backlog"})
+        observation.after(lambda: _probed(storing, wanted), otherwise={"probe_error": BACKLOG})
         return SynthesisResult(
             request_id=request_id,
             request=request,
@@ -358,11 +531,12 @@ class Synthesizer:
             signal=signal,
             verdict=verdict,
             times=observation.times(),
-            spoken_text=delivery.spoken_text,
+            spoken_text=None,
             seed=request.seed,
         )
 
     async def _store(self, data: bytes, path: Path, needs_file: bool) -> Future[None]:
+        self.storage.added(len(data))
         has_room = self._room.acquire(blocking=False)
         storing = self._storage.submit(_stored, data, path)
         if has_room:
@@ -374,6 +548,29 @@ class Synthesizer:
             if needs_file and error is not None:
                 raise errors.StorageFailed(origin=type(error).__name__) from error
         return storing
+
+
+def _told(
+    result: SynthesisResult,
+    notes: Mapping[str, Scalar],
+    truncated: bool,
+    glossary_hash: str | None,
+    *,
+    hit: bool | None,
+) -> SynthesisResult:
+    """The result with what is known beside its audio."""
+    return replace(
+        result,
+        hints=hints_of({**notes, "reference_truncated": truncated}),
+        glossary_hash=glossary_hash,
+        text_tokens=_count(notes.get("text_tokens")),
+        acoustic_tokens=_count(notes.get("acoustic_tokens")),
+        result_cache_hit=hit,
+    )
+
+
+def _count(note: Scalar | None) -> int | None:
+    return None if note is None else int(note)
 
 
 def _asked_fields(request: SynthesisRequest, can: Capabilities) -> dict[str, Scalar | None]:
@@ -396,52 +593,90 @@ def _asked_fields(request: SynthesisRequest, can: Capabilities) -> dict[str, Sca
     }
 
 
+class _Time:
+    """The time of a request: from the door on, or in the background from its worker on."""
+
+    def __init__(self, limit: asyncio.Timeout, seconds: float, *, is_background: bool) -> None:
+        self.is_background = is_background
+        self._limit = limit
+        self._seconds = seconds
+
+    def begin(self) -> None:
+        """It has a worker, the first of as many as it needs."""
+        if self._limit.when() is None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    def until_worker(self) -> float:
+        """Seconds that it may wait for one."""
+        when = self._limit.when()
+        if self.is_background or when is None:
+            return math.inf
+        return when - asyncio.get_running_loop().time()
+
+
 class _Follower:
     """Listens to the pool: what it hears goes to the event and to whoever watches."""
 
     def __init__(
-        self, observation: Observation, watcher: Watcher | None, live: Live | None
+        self,
+        observation: Observation,
+        watchers: Sequence[Watcher],
+        live: Live | None,
+        time_left: _Time,
     ) -> None:
         self._observation = observation
-        self._watcher = watcher
+        self._time_left = time_left
+        self._watchers = watchers
         self._live = live
-        self._asked_ms = observation.since_start_ms()
-        self._waited_ms: float | None = None
+        self._asked_ms: float | None = observation.since_start_ms()
+        self._waited_ms = 0.0
         self.notes: Mapping[str, Scalar] = {}
-        self._measured = False
         self._heard = False
+        self._gave_since_taken = False
+        self._retries = 0
         self._seen: list[tuple[str, float]] = []
 
+    def asked(self) -> None:
+        """It goes to the queue, once more for each piece of a long text."""
+        self._count_waiting()
+        self._asked_ms = self._observation.since_start_ms()
+
     def waiting(self, ahead: int) -> None:
-        if self._watcher:
-            self._watcher.waiting(ahead)
+        for watcher in self._watchers:
+            watcher.waiting(ahead)
+
+    def placed(self, node: str, replica: str) -> None:
+        self._observation.record(node=node, replica=replica)
 
     def taken(self, worker: str) -> None:
-        self._waited_ms = self._observation.since_start_ms() - self._asked_ms
+        self._count_waiting()
+        self._time_left.begin()
+        self._gave_since_taken = False
         self._observation.record(worker=worker)
 
     def stage(self, name: str) -> None:
         self._observation.current_stage = name
         self._seen.append((name, self._observation.since_start_ms()))
-        if self._watcher:
-            self._watcher.stage(name)
+        for watcher in self._watchers:
+            watcher.stage(name)
 
     def segment(self, number: int, count: int) -> None:
-        if self._watcher:
-            self._watcher.segment(number, count)
+        for watcher in self._watchers:
+            watcher.segment(number, count)
 
     def audio(self, samples: Samples, sample_rate: int) -> None:
         if not self._heard:
             self._heard = True
             self._observation.record(first_audio_ms=round(self._observation.since_start_ms(), 3))
         if self._live:
+            self._gave_since_taken = True
             self._live.audio(samples, sample_rate)
             self._observation.record(streamed=True)
-        if self._watcher:
-            self._watcher.audio(samples, sample_rate)
+        for watcher in self._watchers:
+            watcher.audio(samples, sample_rate)
 
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
-        self._measured = True
+        self._seen.clear()
         self.notes = notes
         for name, seconds in stages.items():
             self._observation.spent(name, seconds)
@@ -452,14 +687,28 @@ class _Follower:
             }
         )
 
+    def lost(self, cause: str) -> bool:
+        if self._gave_since_taken:
+            return False
+        self._retries += 1
+        self._observation.record(retries=self._retries, retry_cause=cause)
+        # What the lost one did is done again, and its time is nobody's.
+        self._seen.clear()
+        if not self._live:
+            self._heard = False
+        self.asked()
+        return True
+
     def done(self) -> None:
         """The pool has answered; a request that no worker took has only waited."""
-        if not self._measured:
-            self._record_seen()
-        waited = self._waited_ms
-        if waited is None:
-            waited = self._observation.since_start_ms() - self._asked_ms
-        self._observation.record(queue_ms=waited)
+        self._record_seen()
+        self._count_waiting()
+        self._observation.record(queue_ms=self._waited_ms)
+
+    def _count_waiting(self) -> None:
+        if self._asked_ms is not None:
+            self._waited_ms += self._observation.since_start_ms() - self._asked_ms
+            self._asked_ms = None
 
     def _record_seen(self) -> None:
         """An engine that was killed or hangs told no times; those between its stages are known."""
@@ -505,7 +754,9 @@ def _probed(storing: Future[None], wanted: _Wanted) -> Known:
     """What ffprobe reads from the stored file; a verdict that is bad already stays."""
     if storing.exception():
         return {"probe_error": "not_stored"}
-    report = probe(wanted.path)
+    is_bare = wanted.path.suffix == f".{AudioFormat.PCM.value}"
+    told = {"pcm_rate": wanted.sample_rate} if is_bare else {}
+    report = probe(wanted.path, **told)
     verdict = wanted.verdict
     if verdict == "ok":
         verdict = judge_file(

@@ -268,7 +268,8 @@ class Archive:
             held = day_lines.archived_size(source.archive)
         except (OSError, day_lines.Damaged):
             return False
-        return held == sum(map(day_lines.whole_size, source.parts)) and is_sealed(source.archive)
+        is_whole = day_lines.is_made_of(source.archive, held, source.parts)
+        return is_whole and is_sealed(source.archive)
 
     def _archive(self, source: DaySource) -> None:
         target = self._place / archive_name(source.day)
@@ -313,21 +314,31 @@ class Archive:
         if facts[0] != facts[1]:
             return False
         if source.has_all_parts:
-            return facts[0].raw_bytes == sum(map(day_lines.whole_size, source.parts))
+            return day_lines.is_made_of(source.finished, facts[0].raw_bytes, source.parts)
         return source.archive is None or facts[0].raw_bytes == _held(source.archive)
 
     def _copy(self, source: DaySource, lines: Sequence[Path]) -> None:
+        import duckdb
+
         finished, other = (self._place / name for name in parquet_names(source.day))
-        with closing(connect()) as connection:
-            facts = parquet.copy_day(
-                connection,
-                lines,
-                finished,
-                other,
-                files=len(source.parts) if source.has_all_parts else 1,
-                raw_bytes=sum(map(_held, lines)),
-                torn=any(map(is_torn, source.parts)),
-            )
+        try:
+            with closing(connect()) as connection:
+                facts = parquet.copy_day(
+                    connection,
+                    lines,
+                    finished,
+                    other,
+                    files=len(source.parts) if source.has_all_parts else 1,
+                    raw_bytes=sum(map(_held, lines)),
+                    torn=any(map(is_torn, source.parts)),
+                )
+        except duckdb.Error as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            raise ArchiveFailed(
+                en=f"The Parquet copy of {source.day} could not be made ({reason}); its lines are "
+                "as they were.",
+                zh=f"未能生成 {source.day} 的 Parquet 副本（{reason}），日志行未受影响。",
+            ) from error
         log.info("log.copied", day=str(source.day), requests=facts.finished)
 
     def _sum(self, source: DaySource) -> None:
@@ -344,6 +355,7 @@ class Archive:
         if source.has_all_parts:
             return list(source.parts)
         if source.archive is not None:
+            self._seal(source.archive)
             return [source.archive]
         return [self._fetched(source.day, stack)]
 
@@ -448,8 +460,9 @@ class Archive:
 
 def _damaged(name: str, reason: str) -> ArchiveFailed:
     return ArchiveFailed(
-        en=f"{name} is damaged ({reason}). Fetch it again from the object storage.",
-        zh=f"{name} 已损坏（{reason}）。请从对象存储重新取回。",
+        en=f"{name} is damaged ({reason}). Fetch it again from the object storage "
+        "(--fetch), and put it in its place.",
+        zh=f"{name} 已损坏（{reason}）。请从对象存储重新取回（--fetch）并放回原处。",
     )
 
 

@@ -12,19 +12,16 @@ fails, the loss is counted and the synthesis is not touched.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import functools
 import inspect
 import logging
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import count
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
@@ -34,11 +31,12 @@ import structlog
 from prometheus_client import start_http_server
 
 from observability import indextts_call, indextts_probe, logs, losses, recovery
-from observability.day_file import DayFile
+from observability.day_file import KEEP_DAYS, DayFile
 from observability.indextts_call import Asked, Audio, Known, Samples
 from observability.indextts_probe import Measured, Probe
 from observability.metrics import Metrics
 from observability.observe import Observation, drain, set_sinks
+from observability.own_folder import own_folder
 from observability.text_facts import hash_key
 
 R = TypeVar("R")
@@ -47,8 +45,6 @@ EVENT: Final = "synthesis"
 ENGINE: Final = "indextts2"
 STATIC: Final = {"service": "indextts-attached"}
 HASH_KEY_FILE: Final = ".hash_key"
-LOCK_FILE: Final = ".lock"
-"""The service's own name for it, so that it is kept out of as well."""
 DRAIN_SECONDS: Final = 5.0
 MEGABYTE: Final = 1e6
 
@@ -86,10 +82,11 @@ def attach(
     log_dir: str | Path = "logs",
     *,
     stdout: bool = False,
-    keep_days: int = 30,
+    keep_days: int = KEEP_DAYS,
     metrics_port: int | None = None,
     metrics_host: str = "127.0.0.1",
     metrics: Metrics | None = None,
+    instance: str | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Metrics:
     """
@@ -108,6 +105,7 @@ def attach(
         metrics_port: where Prometheus may scrape.
         metrics_host: the address of that port.
         metrics: those of an earlier `observability.setup`, whose log is then used.
+        instance: name of this process among several, in every line.
         clock: seconds that never go back.
 
     Returns:
@@ -126,7 +124,9 @@ def attach(
         folder.mkdir(parents=True, exist_ok=True)
         key = hash_key(folder / HASH_KEY_FILE)
         own = _process.metrics = (
-            metrics or _process.metrics or _log_to(folder, stdout=stdout, keep_days=keep_days)
+            metrics
+            or _process.metrics
+            or _log_to(folder, stdout=stdout, keep_days=keep_days, instance=instance)
         )
         if metrics_port is not None and _process.port is None:
             _serve(own, metrics_port, metrics_host)
@@ -135,13 +135,13 @@ def attach(
         return own
 
 
-def _log_to(folder: Path, *, stdout: bool, keep_days: int) -> Metrics:
+def _log_to(folder: Path, *, stdout: bool, keep_days: int, instance: str | None) -> Metrics:
     """As `observability.setup` does it, but for this library's loggers only."""
-    folder, _process.lock = _own(folder)
+    folder, _process.lock = own_folder(folder, stacklevel=4)
     sinks: dict[str, logs.LineSink] = {"file": DayFile(folder, keep_days=keep_days)}
     if stdout:
         sinks["stdout"] = logs.StdoutLines(os.dup(1))
-    handler = logs.LineHandler(sinks, STATIC)
+    handler = logs.LineHandler(sinks, STATIC | ({"instance": instance} if instance else {}))
     logger = logging.getLogger("observability")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.INFO)
@@ -157,35 +157,6 @@ def _log_to(folder: Path, *, stdout: bool, keep_days: int) -> Metrics:
     atexit.register(handler.close)
     atexit.register(drain, DRAIN_SECONDS)
     return metrics
-
-
-def _own(folder: Path) -> tuple[Path, TextIO]:
-    """
-    This folder, or the first free one in it, and the lock that keeps others out.
-
-    Two processes in one folder would settle each other's requests as lost.
-    """
-    for number in count(1):
-        own = folder / str(number) if number > 1 else folder
-        own.mkdir(exist_ok=True)
-        lock = (own / LOCK_FILE).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        except OSError:
-            lock.close()
-            raise
-        if own != folder:
-            warnings.warn(
-                f"Another process writes its log to {folder}; this one writes to {own}. Give each "
-                f"attach its own log_dir. 另一进程正在使用 {folder}，本进程改用 {own}；"
-                "请为每个进程指定各自的 log_dir。",
-                stacklevel=4,
-            )
-        return own, lock
-    raise AssertionError  # counting has no end
 
 
 def _serve(metrics: Metrics, port: int, host: str) -> None:

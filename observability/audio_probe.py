@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import ffmpeg
 
@@ -24,6 +24,11 @@ from observability import request_id
 
 FileVerdict = Literal["ok", "wrong_format", "truncated"]
 ProbeError = Literal["not_a_file", "unavailable", "timeout", "unreadable"]
+
+BACKLOG = "backlog"
+"""Why there is no report where more files came than could be probed."""
+
+PROBE_ERRORS = (*get_args(ProbeError), BACKLOG)
 
 _WRAPPER: Final = Path(__file__).with_name("ffprobe.sh")
 # 40 minutes of MP3 at 24 kHz, and some seven megabytes of JSON.
@@ -55,9 +60,12 @@ class ProbeReport:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def probe(path: Path, *, timeout_seconds: float = 5.0) -> ProbeReport:
+def probe(path: Path, *, timeout_seconds: float = 5.0, pcm_rate: int | None = None) -> ProbeReport:
     """
     Return what ffprobe finds in the first audio stream of a file; whatever happens, a report.
+
+    With `pcm_rate` the file is taken for bare mono 16-bit little-endian samples at this rate, so
+    that nothing but its length is found out.
 
     Only regular files are opened, only as audio containers, only from this machine; playlists,
     links and pipes are not followed. Errors: not_a_file; unavailable, where ffprobe or timeout(1)
@@ -85,6 +93,7 @@ def probe(path: Path, *, timeout_seconds: float = 5.0) -> ProbeReport:
             show_entries="packet=pts_time,duration_time",
             read_intervals=f"%+#{_COUNTED_PACKETS}",
             timeout_seconds=f"{max(timeout_seconds, 0.001):.3f}",
+            **({} if pcm_rate is None else {"f": "s16le", "sample_rate": pcm_rate}),
         )
     except ffmpeg.Error as error:
         return failed(_reason(error.stderr), status.st_size)

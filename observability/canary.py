@@ -111,14 +111,27 @@ class Comparison:
 
 
 def learn(folder: Path, question: Question, samples: Samples, rate: int) -> Path:
-    """Keep an answer as the golden one; says where. What was kept for the speaker is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """
+    Keep an answer as the golden one; says where. What was kept for the speaker is replaced.
+
+    Raises:
+        NoGolden: it cannot be written there.
+    """
     path = folder / f"{question.name}.wav"
     partial = path.with_suffix(".partial")
-    soundfile.write(partial, samples, rate, subtype="PCM_16", format="WAV")
-    os.replace(partial, path)
     asked = json.dumps(asdict(question), ensure_ascii=False, indent=2)
-    path.with_suffix(".json").write_text(f"{asked}\n", "utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(partial, samples, rate, subtype="PCM_16", format="WAV")
+        os.replace(partial, path)
+        path.with_suffix(".json").write_text(f"{asked}\n", "utf-8")
+    except (OSError, soundfile.SoundFileError):
+        raise NoGolden(
+            en=f"The golden audio cannot be written to {folder}. Give the canary's user the right "
+            "to write there and room on its disk, or name another folder with --golden.",
+            zh=f"基准音频无法写入 {folder}。请给巡检所用的用户写权限并确认磁盘有空间，"
+            "或用 --golden 指定其他目录。",
+        ) from None
     return path
 
 

@@ -16,6 +16,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 MIN_KEEP_DAYS = 7
+KEEP_DAYS = 65
+"""A month and the one before it are still there on the second of the next."""
+
 MAX_BYTES = 256 * 1024 * 1024
 
 _NAME = re.compile(r"indextts-(\d{4}-\d{2}-\d{2})(?:-(\d+))?\.jsonl")
@@ -54,7 +57,7 @@ class DayFile:
         self,
         folder: Path,
         *,
-        keep_days: int = 30,
+        keep_days: int = KEEP_DAYS,
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -32,6 +32,7 @@ STAGES = (
     "acoustic",
     "vocoder",
     "acoustic_vocoder",
+    "engine_http",
     "post",
     "other",
 )
@@ -41,7 +42,13 @@ HINTS = ("unknown_tokens", "reference_truncated", "length_limited")
 """Fields that, where they are true or not zero, tell of an audio that could have been better."""
 
 PARTS: Mapping[str, str] = MappingProxyType(
-    {"acoustic_gpt": "acoustic", "acoustic_s2mel": "acoustic"}
+    {
+        "acoustic_gpt": "acoustic",
+        "acoustic_s2mel": "acoustic",
+        "engine_http_connect": "engine_http",
+        "engine_http_first_byte": "engine_http",
+        "engine_http_download": "engine_http",
+    }
 )
 """Times (`<part>_ms`) that a stage's own is made of, each with that stage."""
 
@@ -72,11 +79,36 @@ class Event:
     event: str
 
     request_id: str = _field("identity", "ULID of the request", "请求编号（ULID）", trusted=True)
+    instance: str | None = _field(
+        "identity",
+        "which of several services wrote the line; every line says so",
+        "写下该行的服务实例（每行都有）",
+    )
     client_request_id: str | None = _field(
         "identity", "the client's own X-Request-ID", "客户端自带的 X-Request-ID"
     )
+    trace_id: str | None = _field(
+        "identity",
+        "trace that the request belongs to, from traceparent or its own",
+        "所属链路（来自 traceparent 或自建）",
+        trusted=True,
+    )
+    span_id: str | None = _field(
+        "identity",
+        "span of the request itself, where one is sent",
+        "本请求在链路中的 span（如有）",
+        trusted=True,
+    )
+    parent_span_id: str | None = _field(
+        "identity", "span of the caller", "调用方的 span", trusted=True
+    )
     source: str | None = _field(
-        "identity", "page, api, canary or replay", "来源：页面、接口、巡检或重放"
+        "identity",
+        "page, api, batch, canary or replay",
+        "来源：页面、接口、批量、巡检或重放",
+    )
+    job_id: str | None = _field(
+        "identity", "batch that the request is an item of", "所属批量任务的编号", trusted=True
     )
     user: str | None = _field(
         "identity",
@@ -171,6 +203,25 @@ class Event:
         "time",
         "acoustic model and vocoder where the engine computes them as one",
         "声学与声码合一的引擎：两者合计耗时",
+    )
+    stage_engine_http_ms: float | None = _field(
+        "time",
+        "the request to another speech server, whose own stages nobody tells",
+        "请求外部语音服务器的耗时（其内部阶段不可见）",
+    )
+    engine_http_connect_ms: float | None = _field(
+        "time", "the connection's part of engine_http", "其中建立连接的耗时"
+    )
+    engine_http_first_byte_ms: float | None = _field(
+        "time", "until the server began to answer", "其中等待首字节的耗时"
+    )
+    engine_http_download_ms: float | None = _field(
+        "time", "from its first byte to its last", "其中下载的耗时"
+    )
+    model_load_ms: float | None = _field(
+        "time",
+        "loading a speaker's weights, which its first request waits for",
+        "首次加载音色权重的耗时",
     )
     stage_post_ms: float | None = _field(
         "time", "container, tags, file, signal check", "后处理耗时：封装、标签、写盘、信号检查"
@@ -282,6 +333,22 @@ class Event:
         "growth of the worker's memory a request, over its recent ones",
         "近期每次请求的内存增长",
     )
+    cold_start: bool | None = _field(
+        "cost",
+        "whether the speaker's weights were loaded for this request",
+        "是否为冷启动（现加载音色权重）",
+    )
+    result_cache_hit: bool | None = _field(
+        "cost",
+        "whether the audio was made before, and is served again; absent: not looked up",
+        "结果缓存是否命中（未查缓存时没有该字段）",
+    )
+    result_of: str | None = _field(
+        "cost",
+        "request_id of the synthesis whose audio was served again",
+        "缓存命中时，最初合成该音频的请求编号",
+        trusted=True,
+    )
     speaker_cache_hit: bool | None = _field(
         "cost", "whether the speaker was encoded already", "音色缓存是否命中"
     )
@@ -295,15 +362,35 @@ class Event:
         "cost", "memory of the encoded recordings afterwards", "音色缓存占用"
     )
     worker: str | None = _field("cost", "worker that did it: slot and pid", "工作进程：序号与 PID")
+    node: str | None = _field("cost", "machine of the cluster that did it", "执行请求的集群节点")
+    replica: str | None = _field(
+        "cost", "replica of the engine on that machine", "该节点上的引擎副本"
+    )
+    retries: int | None = _field(
+        "cost",
+        "times that it was begun anew because its replica was lost; absent: never",
+        "因副本丢失而重新开始的次数（没有则无该字段）",
+    )
+    retry_cause: str | None = _field(
+        "cost",
+        "what was lost: replica_lost, node_lost or gateway_lost",
+        "重试原因：副本、节点或网关丢失",
+    )
 
     extra: Mapping[str, Scalar] = field(default_factory=dict)
 
+    began_at: float | None = field(default=None, compare=False)
+    """When the call began, in seconds since 1970, for sinks that place it in time; no field."""
+
     @classmethod
-    def build(cls, event: str, known: Mapping[str, Scalar | None]) -> Event:
+    def build(
+        cls, event: str, known: Mapping[str, Scalar | None], *, began_at: float | None = None
+    ) -> Event:
         """An event of these fields; what the schema does not name goes to `extra`."""
         schema = field_names()
         return cls(
             event=event,
+            began_at=began_at,
             **{key: value for key, value in known.items() if key in schema},  # type: ignore[arg-type]
             extra={
                 key: value

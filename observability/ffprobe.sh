@@ -27,7 +27,7 @@ if ! command -v ffprobe >/dev/null || ! command -v timeout >/dev/null; then
 fi
 
 set -- ffprobe -v error -protocol_whitelist file \
-    -format_whitelist wav,flac,mp3,ogg,mov,matroska,aac "$@"
+    -format_whitelist wav,flac,mp3,ogg,mov,matroska,aac,s16le "$@"
 if command -v prlimit >/dev/null; then
     # A forged header may ask for any amount of memory; 2 GiB is five times what ffprobe maps.
     set -- prlimit --cpu=$((${limit%.*} + 1)) --as=2147483648 "$@"

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from observability.capacity.load import BY_HOUR, BY_WEEKDAY
 from observability.day_file import MAX_BYTES
 from observability.events import Event, Scalar, Status
 from observability.logs import EVENTS_LOGGER, LEVELS, LineFormatter
@@ -50,11 +51,7 @@ PROBE_SECONDS: Final = 0.06
 
 _US: Final = 1_000_000
 _DAY_US: Final = 86_400 * _US
-_BY_HOUR: Final = np.array(
-    [2, 1, 1, 1, 1, 2, 4, 9, 18, 26, 28, 24, 18, 22, 27, 28, 26, 22, 18, 17, 16, 12, 7, 4], float
-)
-_BY_WEEKDAY: Final = np.array([1.0, 1.05, 1.08, 1.04, 0.96, 0.55, 0.5])
-_STATIC: Final = {"service": "indextts", "version": "1.0.0"}
+_STATIC: Final = {"service": "indextts", "version": "1.0.0", "instance": "tts-1:7860"}
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _CROCKFORD: Final = np.frombuffer(b"0123456789ABCDEFGHJKMNPQRSTVWXYZ", np.uint8)
 _HEX: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
@@ -111,7 +108,7 @@ class Month:
         """How many requests each day has; together exactly as many as asked for."""
         days = self.days
         chance = np.random.default_rng([self.seed, self.year, self.month])
-        weights = np.array([_BY_WEEKDAY[day.weekday()] for day in days])
+        weights = np.array([BY_WEEKDAY[day.weekday()] for day in days])
         weights *= np.linspace(0.9, 1.1, len(days)) * chance.uniform(0.93, 1.07, len(days))
         ends = np.rint(np.cumsum(weights) / weights.sum() * self.requests).astype(int)
         return dict(zip(days, np.diff(ends, prepend=0).tolist(), strict=True))
@@ -283,7 +280,7 @@ def _moments(
     chance: np.random.Generator, count: int, crash_us: int | None
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """When requests come, in µs of the day: with the rhythm of the day, none while it is down."""
-    hours = chance.choice(24, count, p=_BY_HOUR / _BY_HOUR.sum())
+    hours = chance.choice(24, count, p=BY_HOUR / BY_HOUR.sum())
     at = hours * (3600 * _US) + chance.integers(0, 3600 * _US, count)
     # The last minute is drawn apart, and what begins before it has ended by midnight.
     at = np.sort(np.minimum(at, _DAY_US - 90 * _US - chance.integers(0, 60 * _US, count)))

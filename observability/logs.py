@@ -27,7 +27,7 @@ import structlog
 from pythonjsonlogger.json import JsonFormatter
 
 from observability import losses, redaction, request_id
-from observability.day_file import DayFile
+from observability.day_file import KEEP_DAYS, DayFile
 from observability.events import Event, trusted_fields
 from observability.observe import current
 
@@ -96,6 +96,10 @@ class LineFormatter(JsonFormatter):
         log_data |= fields | log_data
         log_data["logger"] = record.name
         log_data.update(self._static)
+        # What settles a crash tells of the instance that began the request, whatever it is called
+        # now; no other event names one.
+        if record.name == EVENTS_LOGGER and "instance" in fields:
+            log_data["instance"] = fields["instance"]
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Nothing private, nothing that JSON cannot say."""
@@ -309,7 +313,7 @@ class PrintedLines(io.TextIOBase):
 def set_up(
     folder: Path,
     *,
-    keep_days: int = 30,
+    keep_days: int = KEEP_DAYS,
     static: Mapping[str, str] | None = None,
     stdout: bool = True,
     capture: bool = True,

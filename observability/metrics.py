@@ -9,11 +9,21 @@ what was counted for one that was deleted is in the log.
 from __future__ import annotations
 
 import platform
+from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import generate_latest
 
-from observability.events import HINTS, Event
+from observability.audio_probe import PROBE_ERRORS
+from observability.events import HINTS, STATUSES, VERDICTS, Event
+from observability.log_store.questions import DELIVERED, FAILED, TURNED_AWAY
 from observability.resources import LossCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -28,7 +38,31 @@ FACTORS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 NONE = "none"
 """Label value where the event has no such field, of a request refused at the door say."""
 
-DELIVERED = ("success", "degraded")
+TEXT_LENGTHS = ((30, "1-30"), (60, "31-60"), (120, "61-120"), (250, "121-250"))
+LONGER_TEXT = "251 and more"
+"""Bands of characters, in which it can be seen how latency grows with text."""
+
+Outcome = Literal["available", "unavailable", "excluded"]
+OUTCOMES: tuple[Outcome, ...] = ("available", "unavailable", "excluded")
+
+
+def outcome_of(event: Event) -> Outcome:
+    """
+    What a finished request says about availability, as the monthly report counts it.
+
+    Unavailable is what the service owed and did not give; excluded, counting neither way, is what
+    was refused for a fault of the caller's, or given up by the caller.
+    """
+    if event.status in FAILED:
+        return "unavailable"
+    if event.status == "rejected":
+        return "unavailable" if event.error_type in TURNED_AWAY else "excluded"
+    return "excluded" if event.status == "cancelled" else "available"
+
+
+def text_length_of(characters: int) -> str:
+    """The band of `TEXT_LENGTHS` that so many characters lie in."""
+    return next((band for most, band in TEXT_LENGTHS if characters <= most), LONGER_TEXT)
 
 
 class Metrics:
@@ -47,6 +81,18 @@ class Metrics:
             "indextts_requests",
             "Finished requests.",
             ("engine", "speaker", "emotion", "status", "source"),
+            registry=registry,
+        )
+        self._outcomes = Counter(
+            "indextts_outcomes",
+            "Finished requests by what they say about availability.",
+            ("engine", "outcome"),
+            registry=registry,
+        )
+        self._failures_in_a_row = Gauge(
+            "indextts_consecutive_failures",
+            "Requests that failed or timed out since the last one that got audio.",
+            ("engine",),
             registry=registry,
         )
         self._errors = Counter(
@@ -90,6 +136,22 @@ class Metrics:
             buckets=FACTORS,
             registry=registry,
         )
+        self._by_text_length = Histogram(
+            "indextts_text_length_duration_seconds",
+            "From the door to the answer with audio, by the characters of the text.",
+            ("engine", "text_length"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._delivered_seconds = Counter(
+            "indextts_delivered_seconds",
+            "From the door to the answer with audio, summed up.",
+            ("engine", "speaker", "emotion"),
+            registry=registry,
+        )
+        self._gpu_seconds = Counter(
+            "indextts_gpu_seconds", "Time on the GPU.", ("engine",), registry=registry
+        )
         self._audio_seconds = Counter(
             "indextts_audio_seconds", "Audio delivered.", ("engine", "speaker"), registry=registry
         )
@@ -129,6 +191,18 @@ class Metrics:
             ("engine", "recording", "result"),
             registry=registry,
         )
+        self._results = Counter(
+            "indextts_result_cache",
+            "Requests whose audio might have been made before, by whether it was.",
+            ("engine", "result"),
+            registry=registry,
+        )
+        self.result_cache_failures = Counter(
+            "indextts_result_cache_failures",
+            "Times that a layer of the result cache failed, and the audio was made.",
+            ("layer",),
+            registry=registry,
+        )
         self._evictions = Counter(
             "indextts_speaker_cache_evictions",
             "Encoded recordings that were forgotten to make room for others.",
@@ -138,6 +212,12 @@ class Metrics:
         self.worker_restarts = Counter(
             "indextts_worker_restarts",
             "Workers that were replaced, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.files_swept = Counter(
+            "indextts_files_swept",
+            "Files deleted from the output folder: old, or surplus where there was too much.",
             ("reason",),
             registry=registry,
         )
@@ -155,6 +235,8 @@ class Metrics:
         self._requests.labels(
             engine, speaker, event.emotion or NONE, status, event.source or NONE
         ).inc()
+        self._outcomes.labels(engine, outcome_of(event)).inc()
+        self._counted_in_a_row(status, engine)
         if event.error_type:
             self._errors.labels(
                 engine, self._closed(event.error_type), event.error_stage or NONE
@@ -167,6 +249,8 @@ class Metrics:
             self._stage.labels(engine, stage).observe(spent_ms / 1000)
         if event.first_audio_ms is not None:
             self._first_audio.labels(engine).observe(event.first_audio_ms / 1000)
+        if event.gpu_seconds is not None:
+            self._gpu_seconds.labels(engine).inc(event.gpu_seconds)
         self._cached(event, engine)
         if event.probe_ok is not None or event.probe_error:
             self._probes.labels("ok" if event.probe_ok else event.probe_error or NONE).inc()
@@ -178,6 +262,12 @@ class Metrics:
     def _delivered(self, event: Event, engine: str, speaker: str) -> None:
         if event.rtf is not None:
             self._factor.labels(engine).observe(event.rtf)
+        if event.duration_ms is not None:
+            seconds = event.duration_ms / 1000
+            self._delivered_seconds.labels(engine, speaker, event.emotion or NONE).inc(seconds)
+            if event.text_len is not None:
+                band = text_length_of(event.text_len)
+                self._by_text_length.labels(engine, band).observe(seconds)
         self._audio_seconds.labels(engine, speaker).inc(event.audio_seconds or 0)
         self._characters.labels(engine, speaker).inc(event.text_len or 0)
         self._audio_bytes.labels(engine, event.format or NONE).inc(event.audio_bytes or 0)
@@ -186,6 +276,12 @@ class Metrics:
             if getattr(event, hint):
                 self._hints.labels(engine, hint).inc()
 
+    def _counted_in_a_row(self, status: str, engine: str) -> None:
+        if status in DELIVERED:
+            self._failures_in_a_row.labels(engine).set(0)
+        elif status in ("failed", "timeout"):
+            self._failures_in_a_row.labels(engine).inc()
+
     def _cached(self, event: Event, engine: str) -> None:
         for recording, hit in (
             ("speaker", event.speaker_cache_hit),
@@ -193,20 +289,43 @@ class Metrics:
         ):
             if hit is not None:
                 self._cache.labels(engine, recording, "hit" if hit else "miss").inc()
+        if event.result_cache_hit is not None:
+            self._results.labels(engine, "hit" if event.result_cache_hit else "miss").inc()
         if event.speaker_cache_evictions:
             self._evictions.labels(engine).inc(event.speaker_cache_evictions)
 
     def forget_speaker(self, speaker: str) -> None:
         """Drop every series of a speaker that was deleted; one that is still counted comes back."""
-        for metric in (self._requests, self._audio_seconds, self._characters):
+        for metric in (
+            self._requests,
+            self._delivered_seconds,
+            self._audio_seconds,
+            self._characters,
+        ):
             metric.remove_by_labels({"speaker": speaker})
 
     def build_info(self, **versions: str) -> None:
-        """Say what is running: version, engine, engine_version, model_version."""
+        """Say what is running: version, engine, engine_version, model_version, device."""
         # Made here: before the versions are known there is nothing to say.
         if self._build is None:
             self._build = Info("indextts_build", "What is running.", registry=self.registry)
         self._build.info({**versions, "python": platform.python_version()})
+        if "engine" in versions:
+            self._begin_at_zero(versions["engine"])
+
+    def _begin_at_zero(self, engine: str) -> None:
+        """What alerts watch stands at 0 first: an increase from nothing to 1 is none to PromQL."""
+        self._failures_in_a_row.labels(engine)
+        for outcome in OUTCOMES:
+            self._outcomes.labels(engine, outcome)
+        for code in TURNED_AWAY:
+            self._errors.labels(engine, code, NONE)
+        for result in ("ok", *PROBE_ERRORS):
+            self._probes.labels(result)
+        for verdict in VERDICTS:
+            self._verdicts.labels(engine, verdict)
+        for status in STATUSES:
+            self._duration.labels(engine, status)
 
     def text(self) -> bytes:
         """The exposition for a scrape, as `CONTENT_TYPE`."""

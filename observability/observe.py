@@ -29,7 +29,7 @@ from typing import ParamSpec, Protocol, Self, TypeVar, cast
 
 import structlog
 
-from observability import losses, redaction, request_id
+from observability import losses, redaction, request_id, tracing
 from observability.deferred import Deferred
 from observability.events import PARTS, STATUSES, Event, Scalar, Status
 
@@ -118,6 +118,13 @@ class Observation:
         self.private: list[str] = []
         self._failed: tuple[BaseException, str] | None = None
         self._known: dict[str, Scalar | None] = {**known, "request_id": self.request_id}
+        enclosing = _current.get()
+        trace = tracing.placed(
+            self._known.pop(tracing.HEADER, None), enclosing.traceparent if enclosing else None
+        )
+        self._known |= trace.fields
+        self.traceparent: str | None = trace.header
+        """The header for whoever is asked on behalf of this call; None without a trace."""
         self._stages: dict[str, float] = {}
         self._error_stage: str | None = None
         self._late: list[tuple[Late, Known]] = []
@@ -125,6 +132,7 @@ class Observation:
         self._has_started = False
         self._clock = clock
         self._began = clock()
+        self._began_at = time.time()
         self._tokens: tuple[Token[Observation | None], Token[str | None]] | None = None
 
     def record(self, **fields: Scalar | None) -> None:
@@ -220,6 +228,9 @@ class Observation:
         )
         work_seconds = (times.duration_ms - (times.queue_ms or 0.0)) / 1000
         audio_seconds, text_len = self._known.get("audio_seconds"), self._known.get("text_len")
+        if self._known.get("result_cache_hit"):
+            # Nothing was made: a rate would be one of copying.
+            return
         if isinstance(audio_seconds, float) and audio_seconds > 0 and work_seconds > 0:
             self.record(rtf=round(work_seconds / audio_seconds, 6))
             if isinstance(text_len, int):
@@ -239,7 +250,10 @@ class Observation:
         )
         if outcome.error_type:
             self.record(error_stage=self._error_stage)
-        emit("finished", Event.build(f"{self.name}.finished", self._known))
+        emit(
+            "finished",
+            Event.build(f"{self.name}.finished", self._known, began_at=self._began_at),
+        )
 
     def _stage_of(self, error: BaseException | None) -> str | None:
         """Where an error happened: the stage that it, or what led to it, was raised in."""
@@ -269,7 +283,8 @@ def observe(
     Args:
         name: first part of the event's name.
         fields: called with the call's own arguments, returns fields known from the start
-            (`request_id` among them, where the caller has one already).
+            (`request_id` among them, where the caller has one already, and `traceparent`, the
+            header of a caller that traces).
         late_start: the function calls `current().started()` itself once it knows what was
             asked; the started event is written at the latest with the finished one.
     """
@@ -359,10 +374,12 @@ def outcome_of(error: BaseException | None, private: Sequence[str] = ()) -> Outc
 def _fingerprint(error_type: str, error: BaseException) -> str:
     """Same kind of error from the same function: same fingerprint, whatever the message says."""
     origin = getattr(error, "origin", None)
-    if not origin:
-        frames = traceback.extract_tb(error.__traceback__)
-        origin = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].name}" if frames else ""
-    return hashlib.sha256(f"{error_type}@{origin}".encode()).hexdigest()[:12]
+    if not origin and (trace := error.__traceback__):
+        while trace.tb_next:
+            trace = trace.tb_next
+        code = trace.tb_frame.f_code
+        origin = f"{code.co_filename.rpartition('/')[2]}:{code.co_name}"
+    return hashlib.sha256(f"{error_type}@{origin or ''}".encode()).hexdigest()[:12]
 
 
 def _is_unexpected(error: BaseException) -> bool:

@@ -186,6 +186,7 @@ class LossCollector(Collector):
         "probe",
         "attach",
         "listener",
+        "spans",
     )
 
     def collect(self) -> Iterator[Metric]:

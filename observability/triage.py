@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from observability.log_store import logql
+from observability.log_store import logql, statements
 from observability.log_store.questions import (
     DELIVERED,
     FAILED,
@@ -52,7 +52,7 @@ class Triage:
     Args:
         since: first moment.
         until: first moment after it.
-        total: figures of all requests of the time, failed or not.
+        total: figures of all requests of the time and instance, failed or not.
         failures: those that failed, grouped by `by`, the most frequent first.
         latest: finished lines of failures, newest first.
         silent: delivered audio with nothing to hear, newest first.
@@ -131,20 +131,27 @@ def triaged(store: LogStore, asked: Filter, by: Sequence[str] = BY, *, limit: in
     """
     by = tuple(by)
     failures = asked if asked.status else replace(asked, status=FAILED)
-    everything = Filter(since=asked.since, until=asked.until)
-    silent = replace(asked, status=DELIVERED, audio_verdict=("silent",), error_type=())
-    return Triage(
-        since=asked.since,
-        until=asked.until,
-        by=by,
-        total=store.counts(everything).total,
-        failures=store.counts(failures, by),
-        latest=store.search(failures, limit),
-        silent=store.search(silent, limit),
-        slowest=_slowest(store, asked, limit),
-        logql=logql.lines(failures),
-        logql_counts=logql.counts(failures, by, window=asked.until - asked.since),
-    )
+    everything = Filter(since=asked.since, until=asked.until, instance=asked.instance)
+    no_error = {"error_type": (), "error_stage": (), "error_fingerprint": ()}
+    delivered = replace(asked, status=DELIVERED, **no_error)  # type: ignore[arg-type]
+    silent = replace(delivered, audio_verdict=("silent",))
+    fields = {*statements.fields_of(failures, by), *silent.values()}
+    with store.at_once(everything, sorted(fields)) as held:
+        return Triage(
+            since=asked.since,
+            until=asked.until,
+            by=by,
+            total=held.counts(everything).total,
+            failures=held.counts(failures, by),
+            latest=held.search(failures, limit),
+            silent=held.search(silent, limit),
+            slowest=tuple(
+                {name: line.get(name) for name in SLOWEST}
+                for line in held.search(delivered, limit, slowest=True).lines
+            ),
+            logql=logql.lines(failures),
+            logql_counts=logql.counts(failures, by, window=asked.until - asked.since),
+        )
 
 
 def followed(store: LogStore, window: Filter, seen: set[str]) -> tuple[tuple[Line, ...], int]:
@@ -164,26 +171,3 @@ def followed(store: LogStore, window: Filter, seen: set[str]) -> tuple[tuple[Lin
     seen.intersection_update(ids)
     seen.update(ids)
     return tuple(reversed(new)), found.total - len(found.lines)
-
-
-def _slowest(store: LogStore, asked: Filter, limit: int) -> tuple[Line, ...]:
-    fields = [name for name in SLOWEST if name not in ("request_id", "timestamp")]
-    columns = ", ".join(f'"{name}"' for name in SLOWEST)
-    restricted = {name: values for name, values in asked.values().items() if name == "speaker"}
-    where = "".join(
-        f' AND "{name}" IN ({", ".join("?" * len(values))})' for name, values in restricted.items()
-    )
-    with store.requests(asked.since, asked.until, fields) as requests:
-        rows = requests.rows(
-            f"SELECT {columns} FROM finished WHERE status IN {DELIVERED} "  # noqa: S608
-            f"AND duration_ms IS NOT NULL{where} "
-            f"ORDER BY duration_ms DESC, request_id LIMIT {limit:d}",
-            [value for values in restricted.values() for value in values],
-        )
-    return tuple(
-        {
-            name: f"{value.isoformat(timespec='milliseconds')}Z" if name == "timestamp" else value
-            for name, value in zip(SLOWEST, row, strict=True)
-        }
-        for row in rows
-    )

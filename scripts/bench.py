@@ -1,11 +1,15 @@
 """
 Measure the service beside the bare engine and the textbook recipe: scripts/bench.py [PART ...]
 
-Parts: overhead, throughput, memory, start, logs; all of them by default. Everything runs on this
-machine, in one run, with the espeak engine. Prints Markdown; --write FILE stores it as well.
+Parts: overhead, throughput, memory, start, logs, scrape, batch, surface; all of them by default.
+Everything runs on this machine, in one run, with the espeak engine. Prints Markdown; --write FILE
+stores it too.
 
 The part indextts2 runs only if it is named: bench.py indextts2 --python MODEL_PYTHON. It measures
-that engine beside the bare class, on a tiny random checkpoint or on --model-dir.
+that engine beside the bare class, on a tiny random checkpoint or on --model-dir. So does loki, with
+Loki and Promtail on PATH: bench.py loki --requests 1000000 --loki-folder FOLDER. And capacity, with
+the drill engine: bench.py capacity --seconds 60 --requests 2000. And cluster, with Ray
+(requirements-cluster.txt) and the drill engine: bench.py cluster --seconds 20 --rounds 60.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,8 +31,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import bench_logs
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts import (
+    bench_batch,
+    bench_capacity,
+    bench_cluster,
+    bench_logs,
+    bench_loki,
+    bench_scrape,
+    bench_surface,
+    bench_traces,
+)
+from scripts.own_service import free_port, launch
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -96,8 +112,8 @@ class Bare:
 @contextmanager
 def service(folder: Path, **settings: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """The service with everything on, serving."""
-    port = _free_port()
-    process = _start_service(folder, port, settings)
+    port = free_port()
+    process = launch(folder, port, **settings)
     try:
         _until_speaking(port)
         yield port, process
@@ -109,7 +125,7 @@ def service(folder: Path, **settings: str) -> Iterator[tuple[int, subprocess.Pop
 @contextmanager
 def recipe(folder: Path) -> Iterator[int]:
     """The textbook recipe, serving."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen([sys.executable, SCRIPTS / "bench_recipe.py", str(port), folder])
     try:
         _until_speaking(port)
@@ -192,7 +208,7 @@ def memory(folder: Path, requests: int) -> Iterator[str]:
     with service(folder / "memory", INDEXTTS_WORKERS=str(WORKERS)) as (port, process):
         done = 0
         for target in (0, requests // 10, requests // 2, requests):
-            speakers = [Client(port).speak for _ in range(8)]
+            speakers: list[Callable[[str], float]] = [Client(port).speak for _ in range(8)]
             _spread(speakers, SHORT, target - done)
             done = target
             time.sleep(2)
@@ -206,9 +222,9 @@ def start(folder: Path, rounds: int) -> Iterator[str]:
     """From the start of the process to the first audio served."""
     taken = []
     for number in range(rounds):
-        port = _free_port()
+        port = free_port()
         began = time.perf_counter()
-        process = _start_service(folder / f"start{number}", port, {})
+        process = launch(folder / f"start{number}", port)
         _until_speaking(port)
         taken.append(time.perf_counter() - began)
         process.send_signal(signal.SIGTERM)
@@ -218,6 +234,29 @@ def start(folder: Path, rounds: int) -> Iterator[str]:
         f"From process start to the first audio served, {rounds} starts: median "
         f"**{statistics.median(taken):.2f} s**, {min(taken):.2f} to {max(taken):.2f} s.\n"
     )
+
+
+def logs(folder: Path, asked: argparse.Namespace) -> Iterator[str]:
+    """The questions to the log, over lines that were prepared, or are now."""
+    if asked.folder:
+        known = bench_logs.Prepared.known(asked.folder)
+    else:
+        known = bench_logs.prepare(folder / "prepared", asked.requests, asked.months)
+    yield from bench_logs.measured(known, with_loki=not asked.without_loki)
+
+
+def surface(folder: Path, rounds: int) -> Iterator[str]:
+    """What integrators wait for."""
+    asked = {"INDEXTTS_MAX_TEXT_CHARS": "2000", "INDEXTTS_RESULT_CACHE_MB": "64"}
+    with service(folder / "surface", **asked) as (port, _):
+        yield from bench_surface.streaming(port, rounds)
+        yield from bench_surface.cached(port, rounds)
+
+
+def capacity(folder: Path, asked: argparse.Namespace) -> Iterator[str]:
+    """What the arithmetic of growing rests on."""
+    yield from bench_capacity.waits(folder, asked.seconds)
+    yield from bench_capacity.sizes(folder, asked.requests)
 
 
 def indextts2(folder: Path, asked: argparse.Namespace) -> Iterator[str]:
@@ -261,24 +300,6 @@ def indextts2(folder: Path, asked: argparse.Namespace) -> Iterator[str]:
         if process.wait():
             said.seek(0)
             raise SystemExit(said.read()[-4_000:])
-
-
-def _start_service(folder: Path, port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
-    folder.mkdir(parents=True, exist_ok=True)
-    own = {name: value for name, value in os.environ.items() if not name.startswith("INDEXTTS_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "indextts_app"],
-        cwd=folder,
-        env={**own, "PYTHONPATH": str(ROOT), "INDEXTTS_PORT": str(port), **settings},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _until_speaking(port: int) -> None:
@@ -344,14 +365,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=2_000, help="of a batch")
     parser.add_argument("--months", type=int, default=2, help="of generated lines, for logs")
+    parser.add_argument("--folder", type=Path, help="of bench_logs.py prepare, for logs")
+    parser.add_argument("--without-loki", action="store_true", help="for logs")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--python", type=Path, help="the model's interpreter, for indextts2")
     parser.add_argument("--model-dir", type=Path, help="weights; a tiny checkpoint if not named")
     parser.add_argument("--model-version", choices=("2", "2.5"), default="2")
     parser.add_argument("--device", default="auto", help="where indextts2 runs")
     parser.add_argument("--turns", type=int, default=40, help="requests of alternating speakers")
+    parser.add_argument("--loki-folder", type=Path, help="keeps the month that was loaded")
+    parser.add_argument("--prepare", action="store_true", help="load it and measure nothing")
     asked = parser.parse_args()
+    if asked.prepare:
+        bench_loki.prepare(asked.loki_folder, asked.requests)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts: dict[str, Callable[[], Iterator[str]]] = {
@@ -359,10 +388,17 @@ def main() -> None:
             "throughput": lambda: throughput(folder, asked.seconds),
             "memory": lambda: memory(folder, asked.requests),
             "start": lambda: start(folder, 5),
-            "logs": lambda: bench_logs.logs(folder, asked.requests, asked.months),
+            "logs": lambda: logs(folder, asked),
+            "scrape": lambda: bench_scrape.scrape(folder, service),
+            "batch": lambda: bench_batch.batch(service, folder, asked.rows),
+            "traces": bench_traces.traces,
+            "surface": lambda: surface(folder, asked.rounds),
         }
         by_default = tuple(parts)
+        parts["capacity"] = lambda: capacity(folder, asked)
+        parts["cluster"] = lambda: bench_cluster.cluster(folder, asked.seconds, asked.rounds * 5)
         parts["indextts2"] = lambda: indextts2(folder, asked)
+        parts["loki"] = lambda: bench_loki.loki(asked.loki_folder or folder, asked.requests)
         if "indextts2" in asked.parts and asked.python is None:
             parser.error("indextts2 needs --python: the interpreter of the model's environment")
         if unknown := set(asked.parts) - set(parts):

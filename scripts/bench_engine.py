@@ -34,6 +34,12 @@ class BareJob:
         del name
         yield
 
+    def entered(self, name: str) -> None:
+        """Not kept."""
+
+    def segment(self, number: int, count: int) -> None:
+        """Not kept."""
+
     def spent(self, name: str, seconds: float) -> None:
         """Not kept."""
 

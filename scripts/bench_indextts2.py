@@ -29,12 +29,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench_engine import BareJob
-
 from indextts_app.engines.base import Task
 from indextts_app.engines.indextts2 import loading, weights
 from indextts_app.engines.indextts2.engine import IndexTTS2Engine
 from observability.indextts_probe import Probe
+from scripts.bench_engine import BareJob
 
 OVERHEAD_TARGET, SPEAKER_TARGET = 0.02, 0.1
 SPEAKERS = 4

@@ -24,10 +24,11 @@ import ffmpeg
 import numpy as np
 import psutil
 import uvicorn
-from bench_engine import BareEngine
 from fastapi import FastAPI, Response
 from prometheus_client import Counter, Histogram
 from pydantic import BaseModel
+
+from scripts.bench_engine import BareEngine
 
 REQUESTS = Counter("tts_requests", "requests", ("status", "emotion"))
 SECONDS = Histogram("tts_seconds", "seconds", ("emotion",))

@@ -12,7 +12,6 @@ import argparse
 import fcntl
 import io
 import json
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,9 @@ import soundfile
 from numpy.typing import NDArray
 
 import observability
-from observability import canary, observe, record, stage
+from indextts_app import settings
+from observability import canary, current, observe, record, stage
+from scripts import terminal
 
 SOURCE_HEADER = {"X-Request-Source": "canary"}
 SENTENCE = "今天天气很好，一共花了三百二十五块。The train leaves at half past nine."
@@ -69,10 +70,25 @@ class Answer:
 
 
 def main() -> int:
-    """Exit status 0 for the same, 1 for a drift, 2 for no answer or nothing to compare with."""
+    """Exit status 0 as it was, 1 drifted, 2 no answer, nothing to compare with, or not told."""
     asked = _arguments()
-    asked.log_dir.mkdir(parents=True, exist_ok=True)
-    with (asked.log_dir / ".lock").open("w") as lock:
+    try:
+        asked.headers = {**SOURCE_HEADER, **_key_header(asked.api_key_file)}
+    except settings.SettingsError as error:
+        return _say(asked, str(error), str(error), UNANSWERED)
+    except (OSError, UnicodeError) as error:
+        return _say(
+            asked,
+            f"The API key cannot be read from {asked.api_key_file} ({type(error).__name__}).",
+            f"无法从 {asked.api_key_file} 读取 API 密钥（{type(error).__name__}）。",
+            UNANSWERED,
+        )
+    try:
+        asked.log_dir.mkdir(parents=True, exist_ok=True)
+        lock = (asked.log_dir / ".canary.lock").open("w")
+    except OSError as error:
+        return _cannot_write(asked, "--log-dir", asked.log_dir, error)
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -101,9 +117,12 @@ def _run(asked: argparse.Namespace) -> int:
         result = _say(asked, reason.en, reason.zh, UNANSWERED)
     if asked.textfile and not asked.learn:
         seconds = time.perf_counter() - began
-        canary.write_metrics(
-            asked.textfile, asked.name, at=at, seconds=seconds, answered=answered, found=found
-        )
+        try:
+            canary.write_metrics(
+                asked.textfile, asked.name, at=at, seconds=seconds, answered=answered, found=found
+            )
+        except OSError as error:
+            return _cannot_write(asked, "--textfile", asked.textfile, error)
     return result
 
 
@@ -113,9 +132,11 @@ def _listen(asked: argparse.Namespace) -> canary.Comparison | None:
     with (
         stage("ask"),
         httpx.Client(
-            base_url=asked.url, timeout=asked.timeout, headers=SOURCE_HEADER, trust_env=False
+            base_url=asked.url, timeout=asked.timeout, headers=asked.headers, trust_env=False
         ) as client,
     ):
+        if (observation := current()) and observation.traceparent:
+            client.headers["traceparent"] = observation.traceparent
         question, speaks_with_seed = _question(client, asked)
         record(canary=asked.name, engine=question.engine, speaker=question.speaker)
         if speaks_with_seed:
@@ -142,6 +163,14 @@ def _listen(asked: argparse.Namespace) -> canary.Comparison | None:
     if found.drifts:
         raise Drifted(found)
     return found
+
+
+def _key_header(file: Path | None) -> dict[str, str]:
+    """The API key that goes with every question, from the file or the setting; none without."""
+    if file is not None:
+        return {"Authorization": f"Bearer {file.read_text('ascii').strip()}"}
+    key = settings.load().api_key
+    return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
 
 
 def _question(client: httpx.Client, asked: argparse.Namespace) -> tuple[canary.Question, bool]:
@@ -184,6 +213,14 @@ def _got(method, path: str, **sent: object) -> httpx.Response:  # type: ignore[n
     except httpx.HTTPStatusError as error:
         response = error.response
         record(service_request_id=response.headers.get("X-Request-ID"))
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise Unanswered(
+                en=f"The service wants an API key in force ({_code(response)}). Make one with "
+                "scripts/api_key.py new canary, and give it by INDEXTTS_API_KEY or --api-key-file.",
+                zh=f"服务要求有效的 API 密钥（{_code(response)}）。"
+                "请用 scripts/api_key.py new canary 生成，"
+                "并通过 INDEXTTS_API_KEY 或 --api-key-file 提供。",
+            ) from None
         raise Unanswered(
             en=f"{path} answered {response.status_code} ({_code(response)}).",
             zh=f"{path} 返回 {response.status_code}（{_code(response)}）。",
@@ -234,6 +271,18 @@ def _figures(found: canary.Comparison) -> str:
     )
 
 
+def _cannot_write(asked: argparse.Namespace, option: str, folder: Path, error: OSError) -> int:
+    why = type(error).__name__
+    return _say(
+        asked,
+        f"{folder} cannot be written ({why}), so nothing there tells of this run. Give the "
+        f"canary's user the right to write there, or name another folder with {option}.",
+        f"无法写入 {folder}（{why}），因此那里没有本次巡检的记录。"
+        f"请给巡检所用的用户写权限，或用 {option} 指定其他目录。",
+        UNANSWERED,
+    )
+
+
 def _say(asked: argparse.Namespace, en: str, zh: str, status: int) -> int:
     print(zh if asked.language == "zh" else en, file=sys.stderr if status == UNANSWERED else None)
     return status
@@ -243,6 +292,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", 1)[0])
     limits = canary.Limits()
     parser.add_argument("--url", default="http://127.0.0.1:7860", help="the service")
+    parser.add_argument("--api-key-file", type=Path, help="file with the key (INDEXTTS_API_KEY)")
     parser.add_argument("--learn", action="store_true", help="keep the answer as the golden one")
     parser.add_argument(
         "--golden", type=Path, default=Path("canary"), help="folder of golden audio"
@@ -265,7 +315,7 @@ def _arguments() -> argparse.Namespace:
         default=limits.stoi,
         help="least intelligibility beside the golden; not for exact speakers",
     )
-    parser.add_argument("--language", choices=("en", "zh"), default=_language())
+    parser.add_argument("--language", choices=terminal.LANGUAGES, default=terminal.language())
     parser.add_argument("--json", action="store_true", help="the figures for programs")
     return parser.parse_args()
 
@@ -274,12 +324,6 @@ def _name(text: str) -> str:
     if not canary.NAME.fullmatch(text):
         raise argparse.ArgumentTypeError("up to 40 of a-z, 0-9 and _")
     return text
-
-
-def _language() -> str:
-    """The terminal's language, whether or not that locale is installed."""
-    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "zh" if next(filter(None, named), "").startswith("zh") else "en"
 
 
 if __name__ == "__main__":

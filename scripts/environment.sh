@@ -34,6 +34,8 @@ install_missing() {
 }
 
 # install_python REQUIREMENTS...: a .venv that holds exactly these; made anew when they change.
+# compile=--no-compile leaves each module to be compiled when it is first imported.
+compile=--compile
 install_python() {
     if [ -z "$python_bin" ]; then
         echo "Python 3.11 or newer is needed. Install it, or name it: PYTHON=/path/to/python3.11 $0" >&2
@@ -47,7 +49,9 @@ install_python() {
         echo "Installing Python packages into .venv" >&2
         [ -x .venv/bin/python ] || "$python_bin" -m venv .venv
         set -- $(printf -- '-r %s ' "$@")
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+        # The lists are complete, so there is nothing to resolve.
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+            --no-deps "$compile" "$@"
         echo "$wanted" >"$stamp"
     fi
 }

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from indextts_app import model_weights, settings
 from indextts_app.engines.base import Translated
 from indextts_app.engines.indextts2 import weights
+from scripts import terminal
 
 SECONDS_A_FILE = 24 * 3600
 """modelscope gives a file an hour, which 3 GB do not make on a line below 8 Mbit/s."""
@@ -93,14 +94,8 @@ def _arguments(chosen: settings.Settings) -> argparse.Namespace:
         action="store_true",
         help=f"take a folder that was copied by hand as it is: write its {weights.MANIFEST}",
     )
-    parser.add_argument("--language", choices=("en", "zh"), default=_language())
+    parser.add_argument("--language", choices=terminal.LANGUAGES, default=terminal.language())
     return parser.parse_args()
-
-
-def _language() -> str:
-    """The terminal's language, whether or not that locale is installed."""
-    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
-    return "zh" if next(filter(None, named), "").startswith("zh") else "en"
 
 
 def _prepare_client() -> None:

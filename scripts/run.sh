@@ -9,5 +9,10 @@ need ffprobe ffmpeg
 need prlimit util-linux
 need timeout coreutils
 install_missing
-install_python requirements.txt
+cluster=
+if [ -n "${INDEXTTS_CLUSTER:-}" ] || grep -qs '^INDEXTTS_CLUSTER=.' .env; then
+    cluster=requirements-cluster.txt
+fi
+# shellcheck disable=SC2086  # nothing, or one name
+install_python requirements.txt $cluster
 exec .venv/bin/python -m indextts_app

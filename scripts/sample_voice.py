@@ -14,7 +14,7 @@ from indextts_app import references
 from indextts_app.engines.base import Task
 from indextts_app.engines.espeak import EspeakEngine
 from indextts_app.speakers import SAMPLE_VOICE
-from indextts_app.workers.child import WorkerJob
+from scripts.bench_engine import BareJob
 
 TEXT = "Good morning, this is a synthetic voice. It can say whatever you write down here."
 SPEAKER = "espeak-f2"
@@ -22,14 +22,12 @@ SPEAKER = "espeak-f2"
 
 def main() -> int:
     """Write the FLAC file; its samples depend on nothing but the engine's version."""
-    pieces: list[bytes] = []
     engine = EspeakEngine()
     can = engine.load()
     task = Task(request_id="sample-voice", text=TEXT, speaker=SPEAKER, emotion="neutral", speed=1.0)
-    job = WorkerJob(task, lambda _head, body=b"": pieces.append(bytes(body)))
+    job = BareJob(task)
     engine.synthesize(job)
-    job.flush()
-    samples = np.frombuffer(b"".join(pieces), dtype="<i2").astype(np.float64)
+    samples = np.concatenate(job.pieces).astype(np.float64)
     length = round(len(samples) * references.SAMPLE_RATE / can.sample_rate)
     # Speech begins and ends in silence, so that a resampling of the whole spectrum has no edges.
     resampled = np.fft.irfft(np.fft.rfft(samples), length) * (length / len(samples))

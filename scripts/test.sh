@@ -7,19 +7,31 @@ cd "$(dirname "$0")/.."
 
 need ffprobe ffmpeg
 need prlimit util-linux
+need ip iproute2
+need mount mount
 need timeout coreutils
 need chromium chromium
 need fc-list fontconfig
 need espeak-ng espeak-ng
+need curl curl
+need redis-server redis-server
 need promtool prometheus
+need prometheus prometheus
+need prometheus-node-exporter prometheus-node-exporter
+need prometheus-alertmanager prometheus-alertmanager
+need node nodejs
+need npm npm
 install_missing
 if ! fc-list :lang=zh | grep -q .; then
     missing=fonts-wqy-microhei
     install_missing
 fi
-install_python requirements.txt requirements-dev.txt
+compile=--no-compile # most of what the packages hold is never imported
+install_python requirements.txt requirements-cluster.txt requirements-dev.txt
+npm ci --silent --no-audit --no-fund --prefix tests/loki/logql
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-exec .venv/bin/python -m pytest "$@"
+# In two processes: most of the time, a test waits for a service.
+exec .venv/bin/python -m pytest -n 2 "$@"

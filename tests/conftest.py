@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import spread
 import structlog
 from hollow_weights import write_hollow_weights
 from model_environment import MODEL_ENVIRONMENT
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from observability import losses, request_id, set_sinks
 from observability.events import Event
@@ -139,3 +142,14 @@ def double_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
         return write_hollow_weights(tmp_path_factory.mktemp(f"hollow-{version}"), version)
 
     return written
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first."""
+    spread.in_order(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """How `-n 2` shares the tests out."""
+    config.option.loadscopereorder = False
+    return spread.Spread(config, log)

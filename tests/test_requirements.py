@@ -4,6 +4,7 @@ Two environments: the service's stays free of the model's libraries, the model's
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -13,6 +14,16 @@ ROOT = Path(__file__).parents[1]
 SERVICE = ROOT / "requirements.txt"
 MODEL = ("requirements-indextts2.txt", "requirements-indextts2-cpu.txt")
 ALL = sorted(path.name for path in ROOT.glob("requirements*.txt"))
+
+COMPILED = ("requirements.txt", "requirements-cluster.txt", "requirements-dev.txt")
+"""By scripts/compile_requirements.sh; pip then takes no file whose hash is not listed. The lists of
+the model are installed without dependencies, and one of them from an index of one's own choice."""
+
+HASHED = re.compile(
+    r"(?m)^[\w.-]+(?:\[[\w,-]+\])?==[\w.!]+(?: ; [^#\n]+?)? \\\n"
+    r"(?:    --hash=sha256:[0-9a-f]{64} \\\n)*    --hash=sha256:[0-9a-f]{64}\n    # via \S.*\n"
+)
+LISTED = re.compile(r"(?m)^[\w.-]+==[\w.!]+(?: ; [^#\n]+)?\s+# via \S.*\n")
 
 OBSERVED = (
     "ffmpeg-python",
@@ -29,7 +40,7 @@ the model pins."""
 
 def pins(path: Path) -> dict[str, str]:
     found = (
-        re.match(r"(?P<name>[\w.-]+)==(?P<version>[\w.]+)", line)
+        re.match(r"(?P<name>[\w.-]+)(?:\[[\w,-]+\])?==(?P<version>[\w.!]+)", line)
         for line in path.read_text("utf-8").splitlines()
         if line and not line.startswith("#")
     )
@@ -38,12 +49,33 @@ def pins(path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_package_is_pinned_and_none_is_tied_to_an_index(name: str) -> None:
-    """A line is a package with one version; where it comes from is the operator's choice."""
-    for line in (ROOT / name).read_text("utf-8").splitlines():
-        if line and not line.startswith("#"):
-            assert re.match(r"[\w.-]+==[\w.]+( ; [^#]+)?\s+# via \S", line), line
-            assert "+cpu" not in line
-            assert "://" not in line
+    """A package has one version, and its hashes; where it comes from is the operator's choice."""
+    text = (ROOT / name).read_text("utf-8")
+    assert "://" not in text
+    assert "+cpu" not in text
+    entry = HASHED if name in COMPILED else LISTED
+    left = re.sub(r"(?m)^(#.*)?\n", "", entry.sub("", text))
+    assert left == "", left[:200]
+    assert len(pins(ROOT / name)) == len(entry.findall(text)) > 5
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_asked_for_is_what_was_compiled(name: str) -> None:
+    """An .in file that was changed is compiled again: scripts/compile_requirements.sh."""
+    asked = (ROOT / name).with_suffix(".in").read_text("utf-8")
+    wanted = dict(re.findall(r"(?m)^([\w.-]+)(?:\[[\w,]+\])?==([\w.!]+)", asked))
+    compiled = pins(ROOT / name)
+    assert wanted
+    assert {package: compiled.get(package) for package in wanted} == wanted
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(COMPILED, 2)), ids=" ".join)
+def test_what_is_installed_together_agrees(pair: tuple[str, str]) -> None:
+    """All these lists are installed at once, so no package may have two versions."""
+    one, other = (pins(ROOT / name) for name in pair)
+    shared = one.keys() & other.keys()
+    assert shared
+    assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
 
 
 def test_the_service_has_nothing_of_the_model() -> None:

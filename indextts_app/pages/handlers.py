@@ -11,7 +11,7 @@ import structlog
 
 from indextts_app import door, errors
 from indextts_app.engines.base import Capabilities, Features
-from indextts_app.pages import asking, panels
+from indextts_app.pages import asking, history_part, panels
 from indextts_app.pages.fields import Fields
 from indextts_app.pages.gradio_environment import upload_folder
 from indextts_app.pages.offers import Offer, Update
@@ -72,10 +72,10 @@ class Handlers:
         """
         Progress while the synthesizer works, then its answer.
 
-        The updates are those of status, request to listen to, player, details, and the buttons
-        to generate and to cancel. A visitor who cancels or leaves cancels the
-        synthesis. The fields come as the browser sent them: the synthesizer alone judges them, so
-        that a refusal has its event as well.
+        The updates are those of status, request to listen to, player, details, what the browser's
+        history keeps, and the buttons to generate and to cancel. A visitor who cancels or leaves
+        cancels the synthesis. The fields come as the browser sent them: the synthesizer alone
+        judges them, so that a refusal has its event as well.
         """
         language = language_of(request)
         caller = door.caller_of(request.headers, host_of(request), "page")
@@ -144,13 +144,16 @@ class Handlers:
         language: str,
     ) -> tuple[Update, ...]:
         if synthesis.cancelled():
-            return _done(panels.cancelled(request_id, language), language)
+            told = history_part.failed(request_id, "cancelled", language)
+            return _done(panels.cancelled(request_id, language), language, told=told)
         if error := synthesis.exception():
             if not isinstance(error, errors.ServiceError):
                 # Its traceback was logged with the event; visitors get a sentence that is safe.
                 log.error("page.unexpected", request_id=request_id, kind=type(error).__name__)
                 error = errors.ServiceError()
-            return _done(panels.failed(error.message(language), request_id, language), language)
+            told = history_part.failed(request_id, error.code, language)
+            panel = panels.failed(error.message(language), request_id, language)
+            return _done(panel, language, told=told)
         result = synthesis.result()
         status = panels.verdict(result, language)
         picture = panels.titled(say("times", language), stage_picture(result.times, language))
@@ -160,13 +163,15 @@ class Handlers:
             + panels.facts(result, language, segments=count)
             + picture
         )
+        player = linked(result.path, self._uploads)
         return _done(
             status,
             language,
             # What is being heard is not cut: the live player goes when it has ended.
             live=live,
-            player=linked(result.path, self._uploads),
+            player=player,
             details=details,
+            told=history_part.made(result, self._capabilities(), player["path"], language),
         )
 
     def _asked(self, sent: Mapping[str, object]) -> dict[str, object] | errors.ServiceError:
@@ -198,6 +203,7 @@ def _busy(panel: str, live: Update, language: str) -> tuple[Update, ...]:
         live,
         gr.update(visible=False),
         gr.update(visible=False),
+        gr.update(),
         gr.update(interactive=False, value=say("generating", language)),
         gr.update(visible=True),
     )
@@ -210,12 +216,14 @@ def _done(
     player: Update | None = None,
     details: str = "",
     live: Update | None = None,
+    told: str = "",
 ) -> tuple[Update, ...]:
     return (
         gr.update(value=panel),
         live or gr.update(value=""),
         gr.update(value=player, visible=player is not None),
         gr.update(value=details, visible=bool(details)),
+        gr.update(value=told),
         gr.update(interactive=True, value=say("generate", language)),
         gr.update(visible=False),
     )

@@ -22,6 +22,7 @@ from indextts_app import errors
 from indextts_app.engines.base import Features
 from indextts_app.error_body import error_response
 from indextts_app.pages import labels
+from indextts_app.pages.doors import DoorsMiddleware
 from indextts_app.settings import Settings
 from observability.frames import frames_of
 
@@ -47,7 +48,7 @@ def mount(
         "/",
         i18n=labels.translations(features),
         styles=[HERE / "page.css"],
-        scripts=[HERE / "copying.js", HERE / "page.js"],
+        scripts=[HERE / name for name in ("copying.js", "page.js", "history.js")],
         settings=settings,
     )
     _answer_unknown_paths(gradio_app)
@@ -91,6 +92,8 @@ def served(
     # uploaded: {"path": "/etc/passwd"} would be handed to the handler.
     page.has_launched = True
     gradio_app: FastAPI = app.router.routes[-1].app  # type: ignore[attr-defined]
+    gradio_app.add_middleware(DoorsMiddleware)
+    _answer_faults(gradio_app)
     return gradio_app
 
 
@@ -104,9 +107,18 @@ def _answer_unknown_paths(gradio_app: FastAPI) -> None:
     """A path that nobody serves ends up here, as the page is at `/`; it gets the API's answer."""
 
     async def unknown(request: Request, _: Exception) -> JSONResponse:
-        return error_response(request.headers, errors.UnknownPath())
+        return error_response(request.headers, errors.UnknownPath(), request.scope["path"])
 
     gradio_app.add_exception_handler(404, unknown)
+
+
+def _answer_faults(gradio_app: FastAPI) -> None:
+    """Where Gradio stumbles over what was sent, its answer would be neither JSON nor have an id."""
+
+    async def fault(request: Request, _: Exception) -> JSONResponse:
+        return error_response(request.headers, errors.ServiceError(), request.scope["path"])
+
+    gradio_app.add_exception_handler(Exception, fault)
 
 
 def _print_no_messages() -> None:

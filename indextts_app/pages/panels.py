@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -61,6 +62,8 @@ def running(progress: Progress, stages: tuple[str, ...], language: str) -> str:
         if progress.segments and progress.segments[1] > 1:
             number, count = progress.segments
             detail = say("segment_of", language, number=number, count=count)
+            if (left := progress.remaining_seconds()) is not None:
+                detail += say("remaining", language, seconds=math.ceil(left))
     steps = "".join(
         f'<li class="{state}">{escape(say_name("stage", stage, language))}</li>'
         for stage, state in progress.steps(stages)
@@ -95,10 +98,14 @@ def verdict(result: SynthesisResult, language: str) -> str:
     tone = VERDICT_TONES.get(result.verdict, "bad")
     name = say_name("verdict", result.verdict, language)
     meaning = say_name("verdict", f"{result.verdict}_more", language)
+    before = ""
+    if result.result_cache_hit:
+        more = escape(say("made_before_more", language), quote=True)
+        before = f'<span class="chip" title="{more}">{say("made_before", language)}</span>'
     return (
         f'<div class="verdict" role="status"><span class="badge {tone}" '
         f'data-verdict="{escape(result.verdict, quote=True)}">{escape(name)}</span>'
-        f"<span>{escape(meaning)}</span></div>"
+        f"<span>{escape(meaning)}</span>{before}</div>"
     )
 
 
@@ -111,7 +118,7 @@ def facts(result: SynthesisResult, language: str, *, segments: int = 1) -> str:
         "size": (_size(len(result.audio)), ""),
         "loudness": (f"{result.signal.rms_dbfs:.1f} dBFS", ""),
     }
-    if seconds > 0:
+    if seconds > 0 and not result.result_cache_hit:
         rtf = work_ms / 1000 / seconds
         figures["rtf"] = (f"{rtf:.3f}" if rtf < 1 else f"{rtf:.2f}", say("rtf_help", language))
     if segments > 1:
@@ -239,11 +246,11 @@ def refused(text: str) -> str:
     return f'<p class="note told bad" role="alert">{escape(text)}</p>'
 
 
-def request_id_line(request_id: str, language: str) -> str:
+def request_id_line(request_id: str, language: str, name: str = "request_id") -> str:
     """The id with its copy button; `page.js` makes the button work."""
     shown = escape(request_id, quote=True)
     return (
-        f'<div class="request-id"><span>{say("request_id", language)}</span>'
+        f'<div class="request-id"><span>{say(name, language)}</span>'
         f'<code>{shown}</code><button type="button" data-copy="{shown}" '
         f'data-copied="{say("copied", language)}">{say("copy", language)}</button></div>'
     )

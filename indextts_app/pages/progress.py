@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from indextts_app.engines.base import Samples
+from indextts_app.underway import Remaining
 
 
 class Progress:
@@ -23,6 +24,7 @@ class Progress:
         self._entered: set[str] = set()
         self.segments: tuple[int, int] | None = None
         self.heard = False
+        self._remaining = Remaining(clock)
         self._clock = clock
         self._began = clock()
 
@@ -39,6 +41,7 @@ class Progress:
     def segment(self, number: int, count: int) -> None:
         """The engine is at segment `number` of `count`."""
         self.segments = number, count
+        self._remaining.segment(number, count)
 
     def audio(self, samples: Samples, sample_rate: int) -> None:  # noqa: ARG002
         """There is something to be heard."""
@@ -47,6 +50,10 @@ class Progress:
     def elapsed_seconds(self) -> float:
         """Since the request was sent."""
         return self._clock() - self._began
+
+    def remaining_seconds(self) -> float | None:
+        """About how long it will still take; None where that cannot be told."""
+        return self._remaining.seconds()
 
     def steps(self, stages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         """Each stage with its state: done, now or next; one that was passed over is skipped."""

@@ -18,6 +18,7 @@ COLOURS = {
     "acoustic": "#0072b2",
     "vocoder": "#009e73",
     "acoustic_vocoder": "#0072b2",
+    "engine_http": "#0072b2",
     "post": "#cc79a7",
     "other": "#b3a58c",
 }

@@ -10,18 +10,22 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
+from indextts_app.batches.runner import Batches
 from indextts_app.engines.base import Control, Features
 from indextts_app.operators import Operators
 from indextts_app.pages import (
+    batch_part,
     control_part,
     emotion_part,
     glossary_part,
+    history_part,
     offers,
     panels,
     preset_part,
     voice_part,
 )
 from indextts_app.pages.asking import control_field, filled_emotion, has_modes
+from indextts_app.pages.batch_handlers import BatchHandlers
 from indextts_app.pages.examples import Example, examples_for
 from indextts_app.pages.fields import Fields
 from indextts_app.pages.handlers import Handlers
@@ -45,10 +49,18 @@ AT_HAND = ("language", "duration_factor")
 
 
 def build(
-    synthesizer: Synthesizer, settings: Settings, features: Features, operators: Operators
+    synthesizer: Synthesizer,
+    settings: Settings,
+    features: Features,
+    operators: Operators,
+    *,
+    batches: Batches,
+    logs_in: bool = False,
 ) -> gr.Blocks:
     """
     The page of this synthesizer, which shows only what the engine in use can do.
+
+    With `logs_in` there is something to log out of.
 
     Its handlers are no public API of Gradio's: that is what `/tts` is for.
     """
@@ -60,7 +72,9 @@ def build(
         delete_cache=(SWEEP_SECONDS, int(settings.output_keep_hours * 3600)),
     )
     with page:
-        _Page(page, synthesizer, settings, features, operators).draw()
+        _Page(
+            page, synthesizer, settings, features, operators, batches=batches, logs_in=logs_in
+        ).draw()
     page.queue(max_size=settings.max_queue + GRADIO_QUEUE, api_open=False)
     return page
 
@@ -75,13 +89,18 @@ class _Page:
         settings: Settings,
         features: Features,
         operators: Operators,
+        *,
+        batches: Batches,
+        logs_in: bool,
     ) -> None:
         self._page = page
         self._settings = settings
         self._features = features
+        self._logs_in = logs_in
         self._fields = Fields()
         self._handlers = Handlers(synthesizer, settings, features, self._fields)
         self._library = LibraryHandlers(synthesizer, settings, features, self._fields, operators)
+        self._batches = BatchHandlers(batches, synthesizer, settings, features, self._fields)
         self._greeted: dict[Component, Callable[[str], str]] = {}
         self._offered: dict[Block, Offer] = {}
 
@@ -104,7 +123,15 @@ class _Page:
                 self._more()
             with gr.Column(scale=6, min_width=340, elem_id="result"):
                 results = self._results()
-        self._greeted[gr.HTML()] = partial(_footnote, self._settings.output_keep_hours)
+                # After every field, which it fills anew.
+                history = history_part.build(self._fields)
+                keep_hours = self._settings.output_keep_hours
+                self._greeted[history] = partial(history_part.skeleton, self._fields, keep_hours)
+        # After the last field, because they hold for its rows.
+        self._greeted |= batch_part.build(self._page, self._fields, self._batches)
+        self._greeted[gr.HTML()] = partial(
+            _footnote, self._settings.output_keep_hours, self._logs_in
+        )
         self._loading = gr.Timer(READY_POLL_SECONDS, active=False)
         self._offered[self._loading] = offers.ask_again
         self._listen(generate, cancel, results)
@@ -126,7 +153,7 @@ class _Page:
                 (example, gr.Button(say(example.name), size="sm"))
                 for example in examples_for(self._features)
             ]
-            gr.HTML(_counter(self._settings.max_text_chars))
+            gr.HTML(_counter(self._settings.longest_text_chars))
         if hint := self._features.text_hint:
             self._greeted[gr.HTML()] = lambda language: panels.note(getattr(hint, language))
 
@@ -165,7 +192,8 @@ class _Page:
             self._fields.add(
                 "format",
                 gr.Radio(
-                    [(item.value.upper(), item.value) for item in AudioFormat],
+                    # Of bare samples no player knows what they are.
+                    [(item.value.upper(), item.value) for item in AudioFormat if item != "pcm"],
                     value=AudioFormat.WAV.value,
                     label=say("format"),
                     min_width=220,
@@ -287,7 +315,10 @@ class _Page:
             # Pressed by `page.js` for the button beside the seed.
             again = gr.Button(visible="hidden", elem_id="seed-again")
             again.click(None, outputs=self._fields.of("seed"), js="window.seedShown")
-        return [status, live, player, details]
+        # What the browser's own history keeps of it.
+        told = gr.Textbox(visible="hidden", elem_id="told")
+        told.change(None, inputs=told, js="window.keepResult")
+        return [status, live, player, details, told]
 
     def _said(self, part: gr.HTML, words: Callable[[str], str]) -> gr.HTML:
         self._greeted[part] = words
@@ -295,7 +326,9 @@ class _Page:
 
     def _listen(self, generate: gr.Button, cancel: gr.Button, results: list[Component]) -> None:
         greet = self._handlers.greeting(list(self._greeted.values()))
-        self._page.load(greet, outputs=list(self._greeted), **QUIET)
+        self._page.load(greet, outputs=list(self._greeted), **QUIET).then(
+            None, js="window.showHistory"
+        )
         offer = self._handlers.offering(list(self._offered.values()))
         for event in (self._page.load, self._loading.tick):
             event(offer, outputs=list(self._offered), **QUIET)
@@ -310,7 +343,7 @@ class _Page:
                 outputs=self._fields.of(*filled),
                 js=f"() => {json.dumps(list(filled.values()))}",
             )
-        generate.click(None, js="window.showResult")
+        generate.click(None, inputs=self._fields.components, js="window.asked")
         generate.click(
             self._handlers.generate,
             inputs=self._fields.components,
@@ -338,8 +371,12 @@ def _filled(example: Example, features: Features) -> dict[str, object]:
     return {"text": example.text, **filled_emotion(example.request())}
 
 
-def _footnote(keep_hours: float, language: str) -> str:
-    return panels.footnote(say_in("privacy", language, hours=keep_hours))
+def _footnote(keep_hours: float, logs_in: bool, language: str) -> str:
+    text = panels.footnote(say_in("privacy", language, hours=keep_hours))
+    if not logs_in:
+        return text
+    button = f"<button>{say_in('log_out', language)}</button>"
+    return f'{text}<form class="log-out" method="post" action="logout">{button}</form>'
 
 
 def _counter(limit: int) -> str:

@@ -182,8 +182,88 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
         "position_next": Translated("You are next, one moment please.", "下一个就是您，请稍候。"),
         "working": Translated("Now: {stage}", "正在进行：{stage}"),
         "segment_of": Translated("Segment {number} of {count}", "第 {number} 段，共 {count} 段"),
+        # What this browser made lately.
+        "history": Translated("Recent results", "最近的结果"),
+        "history_note": Translated(
+            "The last {most} results with their texts and settings, kept in this browser only and "
+            "not on the server. Whoever uses this browser can see them.",
+            "最近 {most} 个结果及其文本和设置，仅保存在本浏览器中，服务器不保存；"
+            "使用本浏览器的人都能看到。",
+        ),
+        "history_none": Translated("Nothing yet.", "还没有结果。"),
+        "history_keep": Translated("Remember what I make", "记住我的结果"),
+        "history_clear": Translated("Forget all", "全部清除"),
+        "history_listen": Translated("Listen", "播放"),
+        "history_save": Translated("Save", "下载"),
+        "history_again": Translated("Make again", "再次合成"),
+        "history_again_seed": Translated("Again, same seed", "用相同种子再次合成"),
+        "history_recording": Translated(
+            "A recording came with it, which is not kept here: add it before making it again.",
+            "当时附有录音，此处不保存；再次合成前请重新添加。",
+        ),
+        "history_gone": Translated(
+            "The file is no longer kept (files are deleted after {hours:g} hours, or earlier where "
+            "there is no room). Make it again.",
+            "文件已不再保留（{hours:g} 小时后删除，空间不足时更早），可再次合成。",
+        ),
+        "history_unreachable": Translated(
+            "The service cannot be reached. Try again.", "无法连接服务，请重试。"
+        ),
+        "history_failed": Translated("No audio", "未生成"),
+        "made_before": Translated("From the cache", "来自缓存"),
+        "made_before_more": Translated(
+            "The same was asked before, so that this is the same audio, under an id of its own.",
+            "此前有过相同请求，因此直接返回相同音频，编号为本次请求的编号。",
+        ),
         "live": Translated("Playing while it is made", "边合成边播放"),
         "starting": Translated("The request is on its way", "请求已发出"),
+        # A table of texts.
+        "batch": Translated("Batch: a table of texts", "批量合成：文本表"),
+        "batch_note": Translated(
+            "CSV with a column 'text', or JSON Lines; further columns: speaker, emotion, "
+            "speed, format, seed, name. What is set above holds for rows that do not name their "
+            "own. It is worked off while nobody else waits, and goes on when you close the page.",
+            "含“文本”（或 text）列的 CSV，或 JSON Lines；"
+            "其他列：发音人、情感、语速、格式、种子、名称。"
+            "行内未填的项使用上方的设置。无人等待时在后台合成，关闭页面后仍会继续。",
+        ),
+        "batch_file": Translated(
+            "Table (.csv, .tsv, .txt, .jsonl)", "表格（.csv、.tsv、.txt、.jsonl）"
+        ),
+        "batch_begin": Translated("Begin batch", "开始批量合成"),
+        "batch_end": Translated("Cancel batch", "取消批量任务"),
+        "batch_id": Translated("Batch id", "任务编号"),
+        "batch_waiting": Translated("Waiting for its turn", "等待开始"),
+        "batch_running": Translated("At work", "进行中"),
+        "batch_finished": Translated("Finished", "已完成"),
+        "batch_cancelled": Translated("Cancelled", "已取消"),
+        "batch_done": Translated(
+            "{done} of {total} rows, {bad} without audio",
+            "已完成 {done} / {total} 行，{bad} 行无音频",
+        ),
+        "batch_left": Translated("About {minutes} min left.", "大约还剩 {minutes} 分钟。"),
+        "batch_broken": Translated(
+            "Lines that cannot be read: {lines}. The others are done.",
+            "无法解析的行：{lines}。其余照常合成。",
+        ),
+        "batch_download": Translated("Download archive (ZIP)", "下载压缩包（ZIP）"),
+        "batch_row": Translated("Row", "行"),
+        "batch_line": Translated("Line", "文件行"),
+        "batch_state": Translated("State", "状态"),
+        "batch_result": Translated("Result", "结果"),
+        "batch_more": Translated(
+            "and {count} more, all in the archive's manifest.csv",
+            "另有 {count} 行，均见压缩包内 manifest.csv",
+        ),
+        "status_pending": Translated("pending", "待处理"),
+        "status_running": Translated("running", "进行中"),
+        "status_success": Translated("done", "成功"),
+        "status_degraded": Translated("flawed", "有瑕疵"),
+        "status_failed": Translated("failed", "失败"),
+        "status_rejected": Translated("refused", "被拒"),
+        "status_timeout": Translated("timed out", "超时"),
+        "status_cancelled": Translated("cancelled", "已取消"),
+        "remaining": Translated(", about {seconds} s left", "，约剩 {seconds} 秒"),
         "elapsed": Translated("{seconds:.1f} s", "{seconds:.1f} 秒"),
         # What came of it.
         "idle": Translated("The audio will appear here", "音频会显示在这里"),
@@ -241,10 +321,18 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
             "May play at the wrong speed and pitch, or not at all. Generate again.",
             "播放时语速音高可能不对，甚至无法播放，请重新合成。",
         ),
+        "log_in": Translated("Log in", "登录"),
+        "log_out": Translated("Log out", "退出登录"),
+        "log_in_more": Translated(
+            "Log in with your API key. The operator of this service makes one for you.",
+            "请用 API 密钥登录，密钥由本服务的运维人员发放。",
+        ),
+        "api_key": Translated("API key", "API 密钥"),
         "privacy": Translated(
-            "Texts are not stored, audio is deleted after {hours:g} h. "
-            "A request_id is all that support needs.",
-            "文本不留存，音频 {hours:g} 小时后删除。凭请求编号即可查询。",
+            "Texts are not stored (those of a batch until it has ended), audio is deleted after "
+            "{hours:g} h. A request_id is all that support needs.",
+            "文本不留存（批量任务的保留到任务结束），音频 {hours:g} 小时后删除。"
+            "凭请求编号即可查询。",
         ),
         # Where the time went.
         "times": Translated("Where the time went", "耗时分布"),
@@ -256,6 +344,10 @@ TEXTS: Mapping[str, Translated] = MappingProxyType(
         "stage_acoustic": Translated("Acoustic model", "声学模型"),
         "stage_vocoder": Translated("Vocoder", "声码器"),
         "stage_acoustic_vocoder": Translated("Acoustic + vocoder (one)", "声学+声码（合一）"),
+        "stage_engine_http": Translated("Other speech server", "外部语音服务器"),
+        "part_engine_http_connect": Translated("of which connecting", "其中建立连接"),
+        "part_engine_http_first_byte": Translated("of which first byte", "其中等待首字节"),
+        "part_engine_http_download": Translated("of which download", "其中下载"),
         "part_acoustic_gpt": Translated("of which tokens (GPT)", "其中 GPT"),
         "part_acoustic_s2mel": Translated("of which spectrogram", "其中 s2mel"),
         "stage_post": Translated("Post-processing", "后处理"),

@@ -2,7 +2,7 @@
 The messages between service and worker: a JSON head and raw bytes, both with their length.
 
 A channel of their own, because models print on stdout. Standard library only: the worker may run
-under another interpreter than the service.
+under another interpreter than the service. The gateway to a cluster speaks the same.
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from indextts_app.engines.base import Task
+
+if TYPE_CHECKING:
+    import asyncio
 
 _LENGTHS = struct.Struct("!II")
+
+OPTIONS_VARIABLE = "INDEXTTS_ENGINE_OPTIONS"
+"""Variable of a worker's environment that holds its engine's options, as JSON."""
 
 MAX_HEAD_BYTES = 1024 * 1024
 MAX_BODY_BYTES = 256 * 1024 * 1024
@@ -50,8 +58,29 @@ def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
     return head, _exactly(stream, body_length)
 
 
+async def read_async(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:
+    """The same of a stream of asyncio; raises `asyncio.IncompleteReadError` at its end."""
+    head_length, body_length = lengths(await stream.readexactly(PREFIX_BYTES))
+    head = json.loads(await stream.readexactly(head_length))
+    return head, await stream.readexactly(body_length)
+
+
 def _exactly(stream: BinaryIO, size: int) -> bytes:
     data = stream.read(size)
     if len(data) != size:
         raise ChannelBroken("the other side closed the channel")
     return data
+
+
+def fields_of(task: Task) -> dict[str, Any]:
+    """A task as the head of a message holds it."""
+    fields = {name: getattr(task, name) for name in task.__slots__}
+    # Read-only mappings are no JSON.
+    glossary = {term: dict(readings) for term, readings in task.glossary.items()}
+    return {**fields, "controls": dict(task.controls), "glossary": glossary}
+
+
+def task_of(fields: Mapping[str, Any]) -> Task:
+    """The task that a message holds."""
+    vector = fields["emotion_vector"]
+    return Task(**{**fields, "emotion_vector": None if vector is None else tuple(vector)})

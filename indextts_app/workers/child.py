@@ -4,7 +4,7 @@ The worker process: loads one engine, then works off one task at a time until it
 What a text will be cut into is answered beside a running task, by a thread of its own. After each
 task the service hears how much memory the process holds, and may ask it to give some back.
 
-Run as `python -m indextts_app.workers.child ENGINE OPTIONS_JSON CHANNEL_FD`. Imports the standard
+Run as `python -m indextts_app.workers.child ENGINE CHANNEL_FD`. Imports the standard
 library, numpy and the engine only.
 """
 
@@ -41,6 +41,7 @@ from indextts_app.engines.base import (
     Previewing,
     ReferenceUnusable,
     Relievable,
+    RemoteFailed,
     Samples,
     Segment,
     Task,
@@ -201,13 +202,13 @@ class Worker:
                 os._exit(0)
             kind = head["kind"]
             if kind == "task":
-                job = WorkerJob(_task(head["task"]), self._send)
+                job = WorkerJob(channel.task_of(head["task"]), self._send)
                 self._jobs[job.task.request_id] = job
                 self._turns.put(job)
             elif kind == "relieve":
                 self._turns.put(head["step"])
             elif kind == "preview":
-                self._previews.put(_task(head["task"]))
+                self._previews.put(channel.task_of(head["task"]))
             elif job_or_none := self._jobs.get(head["request_id"]):
                 job_or_none.cancel()
 
@@ -281,14 +282,16 @@ def _outcome(work: Callable[[], None]) -> dict[str, Any]:
         return {"kind": "reference_unusable", "reason": asdict(error.reason)}
     except FieldUnusable as error:
         return {"kind": "field_unusable", "field": error.field, "reason": asdict(error.reason)}
+    except RemoteFailed as error:
+        return {
+            "kind": "remote_failed",
+            "code": error.code,
+            "reason": asdict(error.reason),
+            "retry_after_seconds": error.retry_after_seconds,
+        }
     except Exception as error:  # noqa: BLE001  # an edge: the service decides what it means
         return _failure("engine_error", error)
     return {"kind": "done"}
-
-
-def _task(fields: dict[str, Any]) -> Task:
-    vector = fields["emotion_vector"]
-    return Task(**{**fields, "emotion_vector": None if vector is None else tuple(vector)})
 
 
 def _failure(kind: str, error: BaseException) -> dict[str, str]:
@@ -303,7 +306,9 @@ def _failure(kind: str, error: BaseException) -> dict[str, str]:
 
 def main() -> None:
     """Serve the channel whose file descriptor stands on the command line."""
-    name, options, fd = sys.argv[1:]
+    name, fd = sys.argv[1:]
+    # An address may have a password in it, and a command line is read by everybody.
+    options = os.environ.pop(channel.OPTIONS_VARIABLE)
     Worker(name, json.loads(options), socket.socket(fileno=int(fd))).run()
 
 

@@ -16,6 +16,9 @@ class Listener(Protocol):
     def waiting(self, ahead: int) -> None:
         """In the queue, with so many requests ahead."""
 
+    def placed(self, node: str, replica: str) -> None:
+        """The machine, and the engine's copy there, that have it; of a pool that spans machines."""
+
     def taken(self, worker: str) -> None:
         """A worker has it now."""
 
@@ -31,16 +34,26 @@ class Listener(Protocol):
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
         """The engine's stages in seconds and its own fields, also of a failed request."""
 
+    def lost(self, cause: str) -> bool:
+        """
+        Where it ran is lost, through no fault of its own; whether it may be begun anew.
+
+        It may not once somebody has been given audio that another beginning would give again.
+        """
+
 
 class Silence:
     """A listener for work that nobody watches."""
 
     def waiting(self, ahead: int) -> None: ...
+    def placed(self, node: str, replica: str) -> None: ...
     def taken(self, worker: str) -> None: ...
     def stage(self, name: str) -> None: ...
     def segment(self, number: int, count: int) -> None: ...
     def audio(self, samples: Samples, sample_rate: int) -> None: ...
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None: ...
+    def lost(self, cause: str) -> bool:  # noqa: ARG002
+        return True
 
 
 class Guarded:
@@ -52,6 +65,9 @@ class Guarded:
     def waiting(self, ahead: int) -> None:
         """See `Listener`, as for all that follows."""
         _tell(lambda: self._listener.waiting(ahead))
+
+    def placed(self, node: str, replica: str) -> None:
+        _tell(lambda: self._listener.placed(node, replica))
 
     def taken(self, worker: str) -> None:
         _tell(lambda: self._listener.taken(worker))
@@ -67,6 +83,12 @@ class Guarded:
 
     def measured(self, stages: Mapping[str, float], notes: Mapping[str, Scalar]) -> None:
         _tell(lambda: self._listener.measured(stages, notes))
+
+    def lost(self, cause: str) -> bool:
+        """Whoever cannot say so may have been given audio: nothing is begun anew for it."""
+        may: list[bool] = []
+        _tell(lambda: may.append(self._listener.lost(cause)))
+        return may == [True]
 
 
 def _tell(call: Callable[[], None]) -> None:

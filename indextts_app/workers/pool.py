@@ -51,6 +51,12 @@ BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before a worker is started again, longer each time it ends without having served."""
 
 
+ENDS_SECONDS = 600.0
+MANY_ENDS = 5
+"""A worker that has served, and ends, is started again at once; with more ends than this within
+`ENDS_SECONDS`, it waits as well. Loading a model takes minutes of a GPU that others may use."""
+
+
 @dataclass(eq=False, slots=True)
 class _Waiter:
     listener: Listener
@@ -59,11 +65,7 @@ class _Waiter:
 
 
 class WorkerPool:
-    """
-    Runs tasks on `size` workers, first come first served.
-
-    `capabilities` is None until the first worker is ready.
-    """
+    """Runs tasks on `size` workers of this machine."""
 
     def __init__(
         self,
@@ -89,68 +91,102 @@ class WorkerPool:
         self._alive: dict[int, Worker] = {}
         self._latest: dict[int, Worker] = {}
         self._waiters: deque[_Waiter] = deque()
+        self._in_background: deque[_Waiter] = deque()
         self._unloaded: dict[int, asyncio.Event] = {}
         self._reloading: set[int] = set()
         self._recycling: set[int] = set()
         self._start_seconds = 0.0
         self._starts_end: dict[int, float] = {}
+        self._unfit = False
         self._busy = 0
+        self._stopping = 0
+        self._busy_in_background = 0
         self._closing = False
+        self._draining = False
         self._supervisors: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Task[None]] = set()
 
     @property
     def unavailable(self) -> str | None:
-        """Why no worker can be had; None while one is ready, being started, or unloaded."""
+        """See `Pool`, as for all of it; an engine of a pool is a worker here."""
         return None if self._refusal is None else str(self._refusal().details["reason"])
 
     def not_ready(self) -> errors.NotReady:
-        """The refusal for whoever comes while no worker can be had."""
         return (self._refusal or _loading)()
+
+    def check_open(self) -> None:
+        if self._refusal:
+            raise self._refusal()
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether the latest start of a worker failed, and none is ready."""
+        return self._unfit and not self._alive
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a worker is free at this moment."""
+        return bool(self._idle)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def places(self) -> int:
+        return self._size + self._max_queue
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
         return len(self._waiters)
 
     @property
     def busy(self) -> int:
-        """Requests on a worker."""
         return self._busy
 
     @property
     def ready_workers(self) -> int:
-        """Workers that are loaded, idle or busy."""
         return len(self._alive)
 
     @property
+    def stopping_workers(self) -> int:
+        """Workers whose task was given up, and whose engine has not stopped yet."""
+        return self._stopping
+
+    @property
     def unloaded_workers(self) -> int:
-        """Workers that the next request loads, or that it is loading; they count as healthy."""
         return len(self._unloaded) + len(self._reloading)
 
     @property
     def trial_seconds(self) -> float:
-        """How long a short synthesis may take before it counts as failed."""
         return self._spec.trial_seconds
 
     def pids(self) -> dict[str, int]:
-        """The process in each slot that has one."""
         # A copy, because a scrape asks from another thread.
         return {str(slot): worker.pid for slot, worker in list(self._alive.items())}
 
     def start(self) -> None:
-        """Begin to start the workers; tasks are taken once the first is ready."""
         self._supervisors = [
             asyncio.create_task(self._supervise(slot)) for slot in range(self._size)
         ]
         if self._ladder.idle_unload_seconds:
             self._supervisors.append(asyncio.create_task(self._look_for_idle()))
 
-    async def stop(self, grace_seconds: float) -> int:
-        """Refuse new tasks, let running ones finish within the grace, then end every worker."""
-        self._closing = True
+    @property
+    def start_seconds(self) -> float:
+        return self._spec.start_seconds
+
+    async def restart_all(self, reason: str) -> None:
+        await asyncio.gather(*(worker.end(reason) for worker in list(self._alive.values())))
+
+    def drain(self) -> None:
+        self._draining = True
         self._refusal = _shutting_down
-        for waiter in self._waiters:
+
+    async def stop(self, grace_seconds: float) -> int:
+        self._closing = True
+        self.drain()
+        for waiter in self._all_waiters():
             if not waiter.worker.done():
                 waiter.worker.set_exception(_shutting_down())
         with suppress(TimeoutError):
@@ -170,45 +206,36 @@ class WorkerPool:
         listener: Listener | None = None,
         *,
         patience_seconds: float = math.inf,
+        background: bool = False,
     ) -> Delivery:
         """
-        Wait for a worker and have it work on the task.
+        See `Pool.run`.
 
-        A caller that is cancelled leaves at once; its worker is free again when its engine has
-        stopped, or has been replaced because it did not. While no worker is loaded, a caller waits
-        only if one is expected to be within its patience, going by how long the last start took.
-        What the listener raises is counted, and changes nothing for the task.
-
-        Raises:
-            errors.QueueFull, errors.NotReady: the task was not taken.
-            errors.SynthesisFailed, errors.ReferenceRefused: see `Worker.work`.
+        The worker of a caller that left is free again when its engine has stopped, or has been
+        replaced because it did not. While no worker is loaded, a caller waits only if one is
+        expected to be within its patience, going by how long the last start took.
         """
         listener = Guarded(listener or Silence())
-        worker = await self._acquire(listener, self._clock() + patience_seconds)
+        waiters = self._in_background if background else self._waiters
+        worker = await self._acquire(listener, self._clock() + patience_seconds, waiters)
         self._busy += 1
+        self._busy_in_background += background
         listener.taken(worker.name)
         try:
             return await worker.work(task, listener)
         except asyncio.CancelledError:
+            self._stopping += 1
             self._spawn(self._settle(worker))
             raise
         finally:
             self._busy -= 1
+            self._busy_in_background -= background
             if worker.is_free:
                 self._done_with(worker)
 
     async def preview(self, task: Task) -> tuple[Segment, ...]:
-        """
-        The segments that a task's text will be cut into, without waiting for running tasks.
-
-        Raises:
-            errors.QueueFull: as many previews wait as may wait.
-            errors.NotReady: no worker can say, or none said it in time.
-            errors.InvalidField: the engine cannot cut this text, or no text at all.
-            errors.EngineError: the engine failed.
-        """
-        if self._refusal:
-            raise self._refusal()
+        """See `Pool.preview`; it does not wait for running tasks."""
+        self.check_open()
         if not self._alive:
             self._reload_one()
             raise self._being_loaded()
@@ -229,7 +256,6 @@ class WorkerPool:
             ) from None
 
     def trial_task(self) -> Task | None:
-        """A short synthesis that any worker must be able to do; None before one was ready."""
         can = self.capabilities
         return None if can is None else trial_task(can, self._spec.sample_voice)
 
@@ -249,7 +275,10 @@ class WorkerPool:
                 log.info("worker.unload_proposed", **_about(worker), idle_seconds=idle_seconds)
 
     async def _settle(self, worker: Worker) -> None:
-        await worker.settle()
+        try:
+            await worker.settle()
+        finally:
+            self._stopping -= 1
         self._done_with(worker)
 
     def _done_with(self, worker: Worker) -> None:
@@ -296,18 +325,24 @@ class WorkerPool:
             else:
                 log.info("memory.speakers_dropped", worker=worker.name, **figures)
 
-    async def _acquire(self, listener: Listener, patient_until: float) -> Worker:
-        if self._refusal:
-            raise self._refusal()
-        if self._idle and not self._waiters:
+    def _all_waiters(self) -> tuple[_Waiter, ...]:
+        return (*self._waiters, *self._in_background)
+
+    async def _acquire(
+        self, listener: Listener, patient_until: float, waiters: deque[_Waiter]
+    ) -> Worker:
+        self.check_open()
+        if self._idle and not self._waiters and not waiters:
             return self._idle.popleft()
         # Who has an unloaded worker loaded does not queue for one that is taken.
-        if len(self._waiters) >= self._max_queue + self.unloaded_workers:
-            raise errors.QueueFull(waiting=len(self._waiters))
+        # Nor does the place of who waits for a task in the background to end go to that task.
+        places = self._max_queue + self.unloaded_workers + self._busy_in_background
+        if waiters is self._waiters and len(waiters) >= places:
+            raise errors.QueueFull(waiting=len(waiters))
         future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(listener, future, patient_until)
         listener.waiting(len(self._waiters))
-        self._waiters.append(waiter)
+        waiters.append(waiter)
         self._reload_one()
         self._refuse_who_cannot_wait()
         try:
@@ -320,19 +355,20 @@ class WorkerPool:
             raise
         finally:
             with suppress(ValueError):
-                self._waiters.remove(waiter)
-            for ahead, left in enumerate(self._waiters):
+                waiters.remove(waiter)
+            for ahead, left in enumerate(self._all_waiters()):
                 left.listener.waiting(ahead)
 
     def _release(self, worker: Worker) -> None:
         """Give a free worker to the next in the queue; one that has ended is forgotten."""
         if worker.ended.done() or self._closing:
             return
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.worker.done():
-                waiter.worker.set_result(worker)
-                return
+        for waiters in (self._waiters, self._in_background):
+            while waiters:
+                waiter = waiters.popleft()
+                if not waiter.worker.done():
+                    waiter.worker.set_result(worker)
+                    return
         worker.tried.discard("unload")
         worker.idle_since = self._clock()
         self._idle.append(worker)
@@ -353,7 +389,7 @@ class WorkerPool:
         if self._alive or not self._starts_end:
             return
         ready_at = min(self._starts_end.values())
-        for waiter in self._waiters:
+        for waiter in self._all_waiters():
             if waiter.patient_until < ready_at and not waiter.worker.done():
                 waiter.worker.set_exception(self._being_loaded())
 
@@ -373,9 +409,14 @@ class WorkerPool:
 
     async def _supervise(self, slot: int) -> None:
         fruitless = 0
+        ends: deque[float] = deque(maxlen=MANY_ENDS + len(BACKOFF_SECONDS))
         recycled: Worker | None = None
         while True:
-            backoff = BACKOFF_SECONDS[min(fruitless, len(BACKOFF_SECONDS) - 1)]
+            lately = sum(self._clock() - end < ENDS_SECONDS for end in ends)
+            rung = max(fruitless, lately - MANY_ENDS)
+            backoff = BACKOFF_SECONDS[min(rung, len(BACKOFF_SECONDS) - 1)]
+            if backoff and not fruitless:
+                log.warning("worker.restart_delayed", slot=slot, ends=lately, seconds=backoff)
             self._starting(slot, after=backoff)
             await asyncio.sleep(backoff)
             worker = self._latest[slot] = Worker(slot, self._spec)
@@ -383,6 +424,7 @@ class WorkerPool:
                 await self._bring_up(worker)
             except (WorkerUnfit, errors.ServiceError, TimeoutError) as error:
                 fruitless += 1
+                self._unfit = True
                 self._recycling.discard(slot)
                 self._reloading.discard(slot)
                 self._refuse(str(error))
@@ -405,6 +447,7 @@ class WorkerPool:
             self._on_restart("crashed" if reason.startswith(("signal", "exit")) else reason)
             recycled = worker if reason == "recycled" else None
             if not planned:
+                ends.append(self._clock())
                 log.error("worker.ended", worker=worker.name, reason=reason, served=worker.served)
             if reason == "unloaded":
                 await self._until_wanted(worker)
@@ -414,7 +457,7 @@ class WorkerPool:
         freed = _figures(Memory(worker_mb=0.0), "after")
         log.info("worker.unloaded", **_about(worker), idle_seconds=idle_seconds, **freed)
         wanted = self._unloaded[worker.slot] = asyncio.Event()
-        if self._waiters:
+        if self._all_waiters():
             # Somebody came while it ended.
             self._reload_one()
         await wanted.wait()
@@ -429,8 +472,10 @@ class WorkerPool:
         if not delivery.samples.any():
             raise WorkerUnfit("its self-test came out silent")
         self.capabilities = can
+        self._unfit = False
         self._on_ready(can)
-        self._refusal = None
+        if not self._draining:
+            self._refusal = None
         self._alive[worker.slot] = worker
         self._start_seconds = self._clock() - began
         del self._starts_end[worker.slot]
@@ -448,11 +493,10 @@ class WorkerPool:
 
     def _refuse(self, cause: str) -> None:
         """Nobody is left to wait for: tell those who wait, and those who come."""
-        if self._alive or self._closing:
+        if self._alive or self._draining:
             return
         self._refusal = refusal = functools.partial(_unfit, self._spec.engine, cause)
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        for waiter in self._all_waiters():
             if not waiter.worker.done():
                 waiter.worker.set_exception(refusal())
 

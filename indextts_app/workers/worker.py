@@ -23,9 +23,11 @@ from pydantic import TypeAdapter
 
 from indextts_app import errors
 from indextts_app.engines.base import Capabilities, Memory, Samples, Segment, Task
+from indextts_app.settings import PREFIX
 from indextts_app.workers import channel
 from indextts_app.workers.listener import Listener
 from indextts_app.workers.memory_ladder import History, Reason, Step, growth_mb
+from indextts_app.workers.messages import Messages
 from observability.events import Scalar
 from observability.redaction import mask_private
 
@@ -60,6 +62,9 @@ class EngineSpec:
     """How long a sentence as short as that of the self-test may take a worker that is well."""
     sample_voice: Path | None = None
     """The recording that an engine whose voices are recordings speaks its self-test with."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Environment of the process, where other users of the machine cannot read what stands there;
+    its command line they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +143,18 @@ class Worker:
                     "-m",
                     "indextts_app.workers.child",
                     self._spec.engine,
-                    json.dumps(dict(self._spec.options)),
                     str(theirs.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE,
                     pass_fds=(theirs.fileno(),),
-                    env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                    env={
+                        **_not_ours(os.environ),
+                        **self._spec.secrets,
+                        channel.OPTIONS_VARIABLE: json.dumps(dict(self._spec.options)),
+                        "PYTHONPATH": str(ROOT),
+                        "PYTHONUNBUFFERED": "1",
+                    },
                     # A Ctrl-C in the terminal is the service's to handle, requests drain first.
                     start_new_session=True,
                 )
@@ -156,7 +166,7 @@ class Worker:
         self.pid = self._process.pid
         self._spawn(self._await_end())
         self._transport, _ = await loop.create_unix_connection(
-            lambda: _Messages(self._hear, self._lost_channel), sock=ours
+            lambda: Messages(self._hear, self._lost_channel), sock=ours
         )
         for stream, reader in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
             if reader:
@@ -184,7 +194,7 @@ class Worker:
         self._recent.append(task)
         if self.ended.done():
             raise errors.WorkerDied(origin=self.ended.result())
-        self._send({"kind": "task", "task": _as_message(task)})
+        self._send({"kind": "task", "task": channel.fields_of(task)})
         last = await asyncio.shield(self._work.last)
         work, self._work = self._work, None
         self.served += 1
@@ -233,7 +243,7 @@ class Worker:
             raise errors.WorkerDied(origin=self.ended.result())
         self._preview = _future()
         self._previewed.append(task)
-        self._send({"kind": "preview", "task": _as_message(task)})
+        self._send({"kind": "preview", "task": channel.fields_of(task)})
         return await asyncio.shield(self._preview)
 
     async def relieve(self, step: Step) -> Memory | None:
@@ -279,7 +289,7 @@ class Worker:
 
     def _delivery(self, work: _Work, last: Mapping[str, Any]) -> Delivery:
         self._check(last, work.task)
-        samples = _samples(b"".join(work.audio))
+        samples = samples_of(b"".join(work.audio))
         return Delivery(samples, self._sample_rate(last), last["spoken_text"])
 
     def _check(self, outcome: Mapping[str, Any], task: Task) -> None:
@@ -297,6 +307,13 @@ class Worker:
             )
         if kind == "cancelled":
             raise errors.ClientGone
+        if kind == "remote_failed":
+            raise errors.remote_failed(
+                outcome["code"],
+                reason=outcome["reason"]["en"],
+                reason_zh=outcome["reason"]["zh"],
+                retry_after_seconds=outcome["retry_after_seconds"],
+            )
         log.error(
             "worker.error",
             worker=self.name,
@@ -329,7 +346,7 @@ class Worker:
                 work.listener.segment(head["number"], head["count"])
             elif kind == "audio":
                 work.audio.append(body)
-                work.listener.audio(_samples(body), self._sample_rate(head))
+                work.listener.audio(samples_of(body), self._sample_rate(head))
             elif not work.last.done():
                 work.listener.measured(head["stages"], {**head["notes"], **self._growth(head)})
                 work.last.set_result(head)
@@ -408,35 +425,8 @@ class _Work:
         self.last = _future()
 
 
-class _Messages(asyncio.Protocol):
-    """Cuts the bytes of a channel into messages."""
-
-    def __init__(self, hear: Any, lost: Any) -> None:  # noqa: ANN401
-        self._hear = hear
-        self._lost = lost
-        self._buffer = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        try:
-            while len(self._buffer) >= channel.PREFIX_BYTES:
-                head, body = channel.lengths(bytes(self._buffer[: channel.PREFIX_BYTES]))
-                head_end = channel.PREFIX_BYTES + head
-                end = head_end + body
-                if len(self._buffer) < end:
-                    return
-                message = json.loads(self._buffer[channel.PREFIX_BYTES : head_end])
-                content = bytes(memoryview(self._buffer)[head_end:end])
-                del self._buffer[:end]
-                self._hear(message, content)
-        except (channel.ChannelBroken, ValueError, KeyError):
-            self._lost()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._lost()
-
-
-def _samples(data: bytes) -> Samples:
+def samples_of(data: bytes) -> Samples:
+    """The samples of a message's body."""
     return np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
 
 
@@ -458,8 +448,10 @@ def _private(task: Task) -> list[str]:
     return [task.text, *([task.emotion_text] if task.emotion_text else [])]
 
 
-def _as_message(task: Task) -> dict[str, object]:
-    fields = {name: getattr(task, name) for name in task.__slots__}
-    # Read-only mappings are no JSON.
-    glossary = {term: dict(readings) for term, readings in task.glossary.items()}
-    return {**fields, "controls": dict(task.controls), "glossary": glossary}
+def _not_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    An environment without the service's settings, which a worker has no use for.
+
+    Passwords and keys are among them, and a model's code is not ours.
+    """
+    return {name: value for name, value in environment.items() if not name.startswith(PREFIX)}

@@ -153,6 +153,8 @@ def _serving(folder: Path, **settings: str) -> Iterator[Site]:
         "INDEXTTS_OUTPUT_DIR": str(folder / "outputs"),
         "INDEXTTS_SPEAKER_DIR": str(folder / "speakers"),
         "INDEXTTS_SHUTDOWN_SECONDS": "1",
+        # Most tests ask for the same audio again and again, and want it made.
+        "INDEXTTS_RESULT_CACHE_MB": "0",
         "PYTHONPATH": str(ROOT),
         **settings,
     }

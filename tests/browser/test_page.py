@@ -129,7 +129,7 @@ def test_where_a_reference_changes_nothing_none_is_asked_for(visit: OpenPage, dr
 @pytest.mark.parametrize(
     ("text", "code", "sentence"),
     [
-        ("长" * 501, "text_too_long", "文本有 501 个字，最多 500 个字"),
+        ("长" * 10_001, "text_too_long", "文本有 10001 个字，最多 10000 个字"),
         ("", "text_empty", "没有文本"),
         ("！？…", "text_not_speakable", "没有可朗读的文字"),
     ],
@@ -227,12 +227,12 @@ def test_the_counter_counts_characters_as_the_server_does(visit: OpenPage, drill
     page = visit(drill).page
     counter = page.locator("#counter")
     page.fill("#text textarea", "好👍👍")
-    page.wait_for_function("document.querySelector('#counter').textContent === '3 / 500'")
+    page.wait_for_function("document.querySelector('#counter').textContent === '3 / 10000'")
     assert "over" not in (counter.get_attribute("class") or "")
-    page.fill("#text textarea", "长" * 501)
-    page.wait_for_function("document.querySelector('#counter').textContent === '501 / 500'")
+    page.fill("#text textarea", "长" * 10_001)
+    page.wait_for_function("document.querySelector('#counter').textContent === '10001 / 10000'")
     assert "over" in (counter.get_attribute("class") or "")
-    assert len(page.input_value("#text textarea")) == 501
+    assert len(page.input_value("#text textarea")) == 10_001
 
 
 def test_an_example_fills_the_fields(visit: OpenPage, speech: Site) -> None:
@@ -245,7 +245,7 @@ def test_an_example_fills_the_fields(visit: OpenPage, speech: Site) -> None:
             "text => document.querySelector('#text textarea').value === text", arg=example.text
         )
         assert page.locator("#emotion input:checked").get_attribute("value") == example.emotion
-        page.get_by_text(f"{len(example.text)} / 500").wait_for()
+        page.get_by_text(f"{len(example.text)} / 10000").wait_for()
         assert speech.finished(visitor.speak_again())["emotion"] == example.emotion
 
 
@@ -259,7 +259,7 @@ def test_the_request_id_is_copied(visit: OpenPage, drill: Site, before: str) -> 
     visitor = visit(drill, before=before)
     request_id = visitor.speak("复制")
     assert ULID.fullmatch(request_id)
-    button = visitor.page.locator("#result [data-copy]")
+    button = visitor.page.locator("#details [data-copy]")
     button.click()
     visitor.page.get_by_text("已复制").wait_for()
     visitor.page.focus("#text textarea")

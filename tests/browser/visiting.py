@@ -90,6 +90,14 @@ class Visit:
         place.wait_for()
         return place.inner_text()
 
+    def reload(self) -> None:
+        """Load the page anew; that this cuts off connections is no fault, though Gradio says so."""
+        before = len(self.complaints)
+        self.page.reload()
+        self.page.wait_for_selector("#status .idle")
+        said = self.complaints[before:]
+        self.complaints[before:] = [one for one in said if "Connection errored out" not in one]
+
     def ask(self, text: str | None = None) -> None:
         """Type the text, if any, and press the button."""
         if text is not None:
@@ -147,9 +155,6 @@ class OpenPage(Protocol):
 
 
 def lines_in(folder: Path) -> list[dict[str, Any]]:
-    """Every line of the log files."""
-    return [
-        json.loads(line)
-        for path in sorted(folder.glob("*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    """Every line of the log files, but for one that is being written."""
+    files = (path.read_bytes() for path in sorted(folder.glob("*.jsonl")))
+    return [json.loads(line) for file in files for line in file.split(b"\n")[:-1]]

@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from own_cluster import OwnCluster, clustered
+
 from indextts_app.server import Service
 from indextts_app.settings import Settings
 from observability import drain, logs, set_sinks
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
+CLUSTER_SECONDS = 60.0
+"""For replicas, which Ray and Serve have to be started for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +39,9 @@ class LogReader:
     folder: Path
 
     def text(self) -> str:
-        """All lines as they stand in the files."""
-        return "".join(
-            path.read_text(encoding="utf-8") for path in sorted(self.folder.glob("*.jsonl"))
-        )
+        """All lines as they stand in the files, but for one that is being written."""
+        files = (path.read_bytes() for path in sorted(self.folder.glob("*.jsonl")))
+        return b"".join(file[: file.rfind(b"\n") + 1] for file in files).decode()
 
     def lines(self, event: str | None = None, **fields: object) -> list[dict[str, Any]]:
         """Every line, or those of one event with these fields."""
@@ -89,11 +95,14 @@ def drill_settings(folder: Path, **changes: Any) -> Settings:
         "log_stdout": False,
         "output_dir": folder / "outputs",
         "speaker_dir": folder / "speakers",
+        "batch_dir": folder / "batches",
         "drill_seconds": 0.005,
         "drill_slow_seconds": 0.3,
         "timeout_seconds": 10,
         "worker_start_seconds": 10,
         "shutdown_seconds": 5,
+        # Most tests ask for the same audio again and again, and want it made.
+        "result_cache_mb": 0,
         **changes,
     }
     return Settings(_env_file=None, **chosen)
@@ -121,20 +130,22 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """The service as `server` puts it together, workers ready, page and socket left out."""
     with logging_to(settings.log_dir):
         service = Service(settings)
-        set_sinks([logs.EventLog(), service.metrics, service.readiness])
+        set_sinks([logs.EventLog(), service.metrics, service.readiness, service.healer])
         app = service.api_app()
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
         ):
-            await until(lambda: service.pool.ready_workers == settings.workers)
+            wanted = settings.cluster_min_replicas if settings.cluster else settings.workers
+            patience = CLUSTER_SECONDS if settings.cluster else PATIENCE_SECONDS
+            await until(lambda: service.pool.ready_workers == wanted, patience)
             yield Running(service, app, client, LogReader(settings.log_dir))
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is the case, or fail."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # anything may be waited for
             await asyncio.sleep(0.005)
 
@@ -143,6 +154,13 @@ async def until(condition: Callable[[], object]) -> None:
 def anyio_backend() -> str:
     """Async tests run on asyncio, as the service does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[OwnCluster]:
+    """A Ray cluster with a head that has 8 CPUs; each test has an app of its own on it."""
+    with clustered() as cluster:
+        yield cluster
 
 
 @pytest.fixture(autouse=True)
@@ -171,8 +189,8 @@ def running_fixture() -> Callable[[Settings], Any]:
 
 
 @pytest.fixture(scope="session", name="until")
-def until_fixture() -> Callable[[Callable[[], object]], Awaitable[None]]:
-    """`await until(condition)`."""
+def until_fixture() -> Callable[..., Awaitable[None]]:
+    """`await until(condition, seconds)`."""
     return until
 
 

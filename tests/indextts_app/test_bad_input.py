@@ -120,6 +120,7 @@ FIELDS = {
     "speed huge": ({"speed": 10**400}, "speed_out_of_range"),
     "reference by path": ({"reference": "/etc/passwd"}, "unknown_field"),
     "field that does not exist": ({"__proto__": 1}, "unknown_field"),
+    "field named half a character": ({"\ud800" + CANARY: 1}, "unknown_field"),
     "field with a line end": ({'x\n","level":"error': CANARY}, "unknown_field"),
 }
 

@@ -19,6 +19,8 @@ import pytest
 import soundfile
 from hollow_weights import write_hollow_weights
 
+from indextts_app.engines.base import Task
+
 if TYPE_CHECKING:
     from conftest import Running
 
@@ -204,6 +206,26 @@ async def test_bad_input_does_not_touch_the_model(service: Running) -> None:
         assert (line["status"], "worker" in line) == ("rejected", False)
     assert (await service.speak()).status_code == 200
     assert service.service.pool.pids() == worker
+
+
+async def test_a_recording_is_not_swept_while_its_request_waits(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the queue is, and however full the disk; afterwards it may go."""
+    pool, storage = service.service.pool, service.service.storage
+    run, in_use = pool.run, []
+
+    def watched(task: Task, *given: Any, **named: Any) -> Any:
+        assert task.reference
+        in_use.append(Path(task.reference).name in storage._in_use)
+        return run(task, *given, **named)
+
+    monkeypatch.setattr(pool, "run", watched)
+    answer = await service.client.post(
+        "/tts", data={"text": "hello"}, files={"reference": ("x", voice(222))}
+    )
+    assert (answer.status_code, in_use) == (200, [True])
+    assert not storage._in_use
 
 
 async def test_many_at_once_do_not_mix(service: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from typing import Any, cast
 import duckdb
 import pytest
 from structlog.testing import capture_logs
+from ulid import ULID
 
 from indextts_app import desk as desk_module
 from indextts_app.desk import PULSE_SECONDS, REPORT_KEPT_SECONDS, REPORTS_KEPT, Desk, Now
+from indextts_app.lookup import Lookup
 from indextts_app.settings import Settings
 from observability.log_store.files import FileLogStore
-from observability.log_store.questions import Unanswerable
+from observability.log_store.questions import Filter, Unanswerable
 from observability.reports.month import Month
 
 pytestmark = pytest.mark.anyio
@@ -57,9 +60,9 @@ class Counting(FileLogStore):
             raise self.error
         return super().series(*arguments)
 
-    def requests(self, *arguments: Any) -> Any:
+    def requests(self, *arguments: Any, **named: Any) -> Any:
         self.asked.append("requests")
-        return super().requests(*arguments)
+        return super().requests(*arguments, **named)
 
 
 class Bench:
@@ -172,3 +175,94 @@ async def test_failures_are_of_the_time_until_now(bench: Bench) -> None:
     found = await bench.desk.failures(timedelta(hours=1), ("error_type",))
     assert (found.since, found.until) == (MOMENT - timedelta(hours=1), MOMENT)
     assert found.failures.total.requests == 0
+
+
+class Away(FileLogStore):
+    """Loki while it is away."""
+
+    def lines_of(self, *arguments: Any, **options: Any) -> Any:
+        raise Unanswerable(en="Loki did not answer.", zh="Loki 没有应答。")
+
+    counts = search = requests = lines_of
+
+
+def told(folder: Path, **fields: Any) -> str:
+    """The id of a request that a folder has a finished line of."""
+    moment = MOMENT - timedelta(minutes=5)
+    request_id = str(ULID.from_datetime(moment))
+    line = {
+        "timestamp": f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "event": "synthesis.finished",
+        "request_id": request_id,
+        "status": "failed",
+        "duration_ms": 12.0,
+        **fields,
+    }
+    folder.mkdir(exist_ok=True)
+    with (folder / f"indextts-{moment.date()}.jsonl").open("a") as file:
+        file.write(f"{json.dumps(line)}\n")
+    return request_id
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Desk]:
+    """A desk over its own files and a Loki that has another service's lines as well."""
+    desk = Desk(
+        FileLogStore(tmp_path / "own", clock=lambda: MOMENT),
+        Settings(_env_file=None, log_dir=tmp_path / "own"),
+        lambda: NOW,
+        loki=FileLogStore(tmp_path / "loki", clock=lambda: MOMENT, source="loki"),
+        clock=lambda: MOMENT,
+    )
+    yield desk
+    desk.close()
+
+
+async def test_a_request_is_looked_up_here_and_then_in_loki(fleet: Desk, tmp_path: Path) -> None:
+    """Loki has other services' requests, the files older ones, and those of a moment ago."""
+    ours, theirs = told(tmp_path / "own"), told(tmp_path / "loki", client_request_id="order-77")
+    assert (await fleet.story(ours)).request_id == ours
+    assert (await fleet.story(theirs)).request_id == theirs
+    assert (await fleet.story("order-77")).request_id == theirs
+
+
+async def test_failures_and_months_are_asked_of_loki_or_of_the_files(
+    fleet: Desk, tmp_path: Path
+) -> None:
+    """Of Loki unless the files are named; the pulse is this service's own."""
+    told(tmp_path / "own")
+    for _ in range(3):
+        told(tmp_path / "loki")
+    assert fleet.sources == ("loki", "files")
+    hour, month = timedelta(hours=1), Month(2026, 3)
+    for source, requests in ((None, 3), ("loki", 3), ("files", 1), ("'; DROP", 3)):
+        failures = await fleet.failures(hour, ("error_type",), source)
+        assert (failures.total.requests, failures.failures.total.failed) == (requests, requests)
+        asked = Filter(since=MOMENT - hour, until=MOMENT)
+        assert (await fleet.search(asked, 10, source)).total == requests
+        made = await fleet.report(month, source)
+        assert (made.requests, made.reconciliation.source) == (
+            requests,
+            "files" if source == "files" else "loki",
+        )
+    total = (await fleet.pulse()).total
+    assert total is not None
+    assert total.requests == 1
+
+
+async def test_without_loki_the_files_answer(bench: Bench, tmp_path: Path) -> None:
+    """Whatever a browser names."""
+    told(tmp_path)
+    assert bench.desk.sources == ("files",)
+    assert (await bench.desk.failures(timedelta(hours=1), (), "loki")).total.requests == 1
+
+
+async def test_while_loki_is_away_its_own_requests_are_told(fleet: Desk, tmp_path: Path) -> None:
+    """Of others it is said that nobody knows."""
+    ours, unknown = told(tmp_path / "own"), str(ULID.from_datetime(MOMENT))
+    fleet._lookup = Lookup(
+        FileLogStore(tmp_path / "own", clock=lambda: MOMENT), Away(tmp_path), clock=lambda: MOMENT
+    )
+    assert (await fleet.story(ours)).request_id == ours
+    with pytest.raises(Unanswerable, match=r"^No line has this id.* Loki did not answer\.$"):
+        await fleet.story(unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from indextts_app import door, errors
 from indextts_app.door import EdgeMiddleware, RequestIdMiddleware
@@ -225,3 +226,74 @@ def test_addresses_are_masked(host: str | None, masked: str | None) -> None:
 def test_the_language_is_the_one_that_the_client_prefers(header: str | None, language: str) -> None:
     """Chinese where it weighs more than English, else English, whatever the header holds."""
     assert language_of(header) == language
+
+
+async def test_a_body_has_its_time() -> None:
+    """Byte after byte, and for ever: 504 instead, and the application that waits is let go."""
+
+    message: dict[str, Any] = {}
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(sent: Message) -> None:
+        message.update(sent)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            await receive()
+
+    edge = EdgeMiddleware(app, max_bytes=10**9, body_seconds=0.1)
+    await edge({"type": "http", "path": "/", "headers": []}, receive, send)  # type: ignore[arg-type]
+    assert b"deadline_exceeded" in message["body"]
+
+
+@pytest.mark.parametrize(
+    ("said", "lines"),
+    [("<TCPTransport closed=True>; the handler is closed", 0), ("Unexpected ASGI message", 1)],
+    ids=["the client has left", "a fault of ours"],
+)
+async def test_an_answer_that_nobody_takes_is_no_fault(
+    said: str,
+    lines: int,
+    tmp_path: Path,
+    logging_to: Callable[[Path], Any],
+    log_reader: Callable[[Path], LogReader],
+) -> None:
+    """Only what is a fault of the server's is an error in its log."""
+
+    async def send(_message: Message) -> None:
+        raise RuntimeError(said)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        except errors.ClientGone:
+            raise RuntimeError("handled, but the response has started") from None
+
+    with logging_to(tmp_path):
+        edge = EdgeMiddleware(app, max_bytes=10)
+        await edge({"type": "http", "headers": []}, None, send)  # type: ignore[arg-type]
+    assert len(log_reader(tmp_path).lines("http.unexpected")) == lines
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds an answer in memory, and no longer than a minute."""
+    monkeypatch.setattr(door, "STALL_SECONDS", 0.05)
+    ended = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x"})
+        finally:
+            ended.append(True)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    edge = EdgeMiddleware(app, max_bytes=1)
+    await edge({"type": "http", "headers": []}, None, send)  # type: ignore[arg-type]
+    assert ended

@@ -12,7 +12,7 @@ from indextts_app import errors, story
 from indextts_app.errors import ServiceError, UnknownChoice
 from observability.events import STATUSES
 
-CONTRACT = {400, 401, 403, 404, 413, 422, 429, 499, 500, 503, 504}
+CONTRACT = {400, 401, 403, 404, 405, 409, 413, 422, 429, 499, 500, 503, 504, 507}
 
 TREE = tuple(
     error for error in errors.tree() if error.__module__ == errors.__name__

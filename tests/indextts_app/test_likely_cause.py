@@ -37,10 +37,12 @@ def codes(
         ({"status": "lost", "error_type": "process_died"}, {}, "process_died"),
         ({"status": "failed", "error_type": "worker_died"}, {}, "worker_died"),
         ({"status": "failed", "error_type": "worker_died"}, {"failed_alike": 2}, "workers_die"),
+        ({"status": "failed", "error_type": "replica_lost", "node": "a"}, {}, "replica_lost"),
         ({"status": "failed", "error_type": "out_of_memory"}, {}, "device_full"),
         ({"status": "failed", "error_type": "engine_error"}, {"failed_alike": 1}, "this_request"),
         ({"status": "failed", "error_type": "engine_error"}, {"failed_alike": 5}, "engine_fails"),
-        ({"status": "failed", "error_type": "no_audio"}, {}, "this_request"),
+        ({"status": "failed", "error_type": "no_audio"}, {"requests": 9}, "this_request"),
+        ({"status": "failed", "error_type": "no_audio"}, {"requests": 0}, "alone"),
         ({"status": "rejected", "error_type": "not_ready"}, {}, "not_ready"),
         ({"status": "rejected", "error_type": "text_empty"}, {}, "asked_wrong"),
         ({"status": "rejected", "error_type": "queue_full"}, {}, "queue"),
@@ -100,6 +102,18 @@ def test_a_replaced_worker_is_seen_by_its_pid() -> None:
     known = {**SLOW, "worker": "0:42"}
     assert codes(known, others=around("1:7", "0:42")) == ["nothing_wrong"]
     assert codes(known, others=around("1:7", "0:99")) == ["worker_replaced", "nothing_wrong"]
+
+
+def test_a_worker_that_died_is_not_told_twice() -> None:
+    """That another took over is what its cause says already."""
+    known = {"status": "failed", "error_type": "worker_died", "worker": "0:42"}
+    assert codes(known, others=around("0:99")) == ["worker_died"]
+
+
+def test_another_service_has_workers_of_its_own() -> None:
+    """The same slot of another instance is no restart, whose requests stand around it as well."""
+    known = {**SLOW, "worker": "0:42", "instance": "tts-1:7860"}
+    assert codes(known, others=around("0:99")) == ["nothing_wrong"]
 
 
 def test_growing_memory_is_told() -> None:

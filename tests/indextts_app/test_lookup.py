@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ulid import ULID
 from indextts_app import audio
 from indextts_app.lookup import CLIENT_ID_DAYS, Lookup
 from indextts_app.synthesis import AudioFormat
+from observability.archived_requests import ArchivedRequests
 from observability.log_store.files import FileLogStore
 from observability.log_store.questions import Missing, Unanswerable
 from observability.request_id import MalformedRequestId
@@ -123,3 +126,47 @@ def test_a_story_is_told_without_its_neighbours_too(logs: Logs) -> None:
     asked = logs.finished(NOW - timedelta(minutes=5))
     told = Lookup(Half(logs.folder, clock=lambda: NOW)).by_text(asked)
     assert (told.request_id, told.around) == (asked, None)
+
+
+class Shelf:
+    """A bucket that holds one day of a service."""
+
+    def __init__(self, folder: Path, day: date) -> None:
+        self.names_asked = 0
+        archive = folder / "shelf" / f"indextts-{day}.jsonl.gz"
+        archive.parent.mkdir()
+        archive.write_bytes(gzip.compress((folder / f"indextts-{day}.jsonl").read_bytes()))
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        self._held = {
+            f"tts-b/{archive.name}": archive.read_bytes(),
+            f"tts-b/{archive.name}.sha256": f"{digest}  {archive.name}".encode(),
+        }
+
+    def names(self) -> list[str]:
+        """Everything in it."""
+        self.names_asked += 1
+        return list(self._held)
+
+    def get(self, name: str, path: Path) -> bool:
+        """Fetch it."""
+        path.write_bytes(self._held[name])
+        return True
+
+
+def test_what_no_store_has_is_looked_up_in_the_archives(logs: Logs, tmp_path: Path) -> None:
+    """Of any service in the bucket, and only then; what is nowhere is told by all of them."""
+    moment = NOW - timedelta(days=40)
+    asked = logs.finished(moment, instance="tts-b")
+    shelf = Shelf(tmp_path, moment.date())
+    (tmp_path / f"indextts-{moment.date()}.jsonl").unlink()
+    recent = logs.finished(NOW - timedelta(hours=1), instance="tts-a")
+    lookup = Lookup(
+        FileLogStore(logs.folder, clock=lambda: NOW),
+        archives=ArchivedRequests(lambda: shelf),  # type: ignore[arg-type, return-value]
+        clock=lambda: NOW,
+    )
+    assert lookup.by_id(recent).asked["instance"] == "tts-a"
+    assert shelf.names_asked == 0
+    assert lookup.by_id(asked).asked["instance"] == "tts-b"
+    with pytest.raises(Missing, match=r"Look in the archive\. Nor is it in the bucket"):
+        lookup.by_id(str(ULID.from_datetime(NOW - timedelta(days=50))))

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from indextts_app import errors, operators
-from indextts_app.operators import FAILURE_SECONDS, MAX_FAILURES, SESSION_SECONDS, Operators
+from indextts_app import errors, sessions
+from indextts_app.attempts import FAILURE_SECONDS, MAX_FAILURES
+from indextts_app.operators import Operators
+from indextts_app.sessions import SESSION_SECONDS
 from indextts_app.settings import Settings
 
 HERE, STRANGER = "127.0.0.1", "203.0.113.7"
@@ -113,7 +115,7 @@ class TestWithPassword:
         self, guarded: Operators, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The oldest goes first."""
-        monkeypatch.setattr(operators, "MAX_SESSIONS", 2)
+        monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
         tokens = [guarded.login(HERE, "operator", PASSWORD) for _ in range(3)]
         with pytest.raises(errors.LoginNeeded):
             guarded.check(HERE, {}, tokens[0])
@@ -152,15 +154,6 @@ class TestGuessing:
         self.guess(guarded, first, MAX_FAILURES)
         with pytest.raises(errors.TooManyAttempts):
             guarded.login(second, "operator", PASSWORD)
-
-    def test_addresses_are_bounded(
-        self, guarded: Operators, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Whoever has many addresses fills no memory."""
-        monkeypatch.setattr(operators, "MAX_ADDRESSES", 3)
-        for last in range(20):
-            self.guess(guarded, f"203.0.113.{last}", 1)
-        assert len(guarded._failures) == 3
 
     def test_it_is_logged_without_what_was_tried(self, guarded: Operators) -> None:
         """Neither name nor password: people type one into the other's field."""

@@ -12,6 +12,7 @@ from indextts_app import errors, readiness
 from indextts_app.engines.base import Capabilities, Task
 from indextts_app.engines.drill import DrillEngine
 from indextts_app.readiness import Readiness
+from indextts_app.workers.listener import Listener
 from indextts_app.workers.trial import trial_task
 from indextts_app.workers.worker import Delivery
 from observability.events import Event, Status
@@ -25,6 +26,7 @@ class Pool:
 
     unavailable: str | None = None
     ready_workers: int = 1
+    stopping_workers: int = 0
     unloaded_workers: int = 0
     trial_seconds: float = 10.0
     capabilities: Capabilities = field(default_factory=lambda: DrillEngine().load())
@@ -35,8 +37,9 @@ class Pool:
     def trial_task(self) -> Task:
         return trial_task(self.capabilities, None)
 
-    async def run(self, task: Task) -> Delivery:
+    async def run(self, task: Task, listener: Listener) -> Delivery:
         self.trials += 1
+        listener.taken("0:1")
         await asyncio.sleep(0)
         if self.error:
             raise self.error
@@ -90,7 +93,22 @@ async def test_without_a_worker_it_is_not_ready(ready: Readiness, pool: Pool) ->
     pool.unavailable, pool.ready_workers = None, 0
     answer = await ready.answer()
     assert not answer.ready
-    assert "restarted" in answer.reason
+    assert "waits for one" in answer.reason
+
+
+async def test_while_the_engine_hangs_it_is_not_ready(ready: Readiness, pool: Pool) -> None:
+    """At once, and not once its process was ended; a client that leaves is no sign of it."""
+    pool.stopping_workers = 1
+    see(ready, "success", "cancelled")
+    assert (await ready.answer()).ready
+    see(ready, "timeout")
+    answer = await ready.answer()
+    assert not answer.ready
+    assert "has not stopped" in answer.reason
+    pool.ready_workers = 2
+    assert (await ready.answer()).ready, "another worker is well"
+    pool.ready_workers, pool.stopping_workers = 1, 0
+    assert (await ready.answer()).ready
 
 
 async def test_unloaded_while_idle_is_ready(ready: Readiness, pool: Pool) -> None:
@@ -152,7 +170,7 @@ async def test_a_trial_that_hangs_means_not_ready(
 ) -> None:
     """Whoever asks gets an answer even if the engine gives none."""
     pool.trial_seconds = 0.02
-    monkeypatch.setattr(pool, "run", lambda _task: asyncio.Event().wait())
+    monkeypatch.setattr(pool, "run", lambda *_: asyncio.Event().wait())
     see(ready, "timeout", "timeout", "timeout")
     assert not (await ready.answer()).ready
 
@@ -183,3 +201,19 @@ async def test_a_success_ends_the_doubt(ready: Readiness, pool: Pool) -> None:
     assert not (await ready.answer()).ready
     see(ready, "success")
     assert (await ready.answer()).ready
+
+
+async def test_a_full_queue_is_no_proof(ready: Readiness, pool: Pool) -> None:
+    """A trial that could not even be asked for changes nothing; it is tried again."""
+    pool.error = errors.QueueFull(waiting=3)
+    see(ready, "failed", "failed", "failed")
+    assert (await ready.answer()).ready
+    pool.error = errors.EngineError()
+    assert not (await ready.answer()).ready
+
+
+async def test_what_is_known_against_the_engine_is_told_at_once(pool: Pool) -> None:
+    """Without asking it."""
+    ready = Readiness(pool, trouble=lambda: "the engine fails.")  # type: ignore[arg-type]
+    assert await ready.answer() == readiness.Answer(False, "the engine fails.")
+    assert pool.trials == 0

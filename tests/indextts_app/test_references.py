@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 import wave
@@ -151,6 +152,28 @@ def test_what_is_no_recording_is_refused(
     refused(no_audio(uploads)[name], accept)
     assert time.perf_counter() - began < 2
     assert list((tmp_path / "references").glob("*.part")) == []
+
+
+def test_nothing_that_a_file_names_is_fetched(uploads: Path, accept: Intake) -> None:
+    """Playlists, lists and session descriptions point at a server that nobody asks."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        for number, content in enumerate(
+            (
+                f"#EXTM3U\n#EXTINF:2,\nhttp://{host}/voice.wav\n#EXT-X-ENDLIST\n",
+                f"#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=http://{host}/key\n#EXTINF:2,\nwhole.wav\n",
+                f"ffconcat version 1.0\nfile http://{host}/voice.wav\n",
+                f"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 {host}\nm=audio 9 RTP/AVP 0\n",
+                f"<?xml version='1.0'?><MPD><BaseURL>http://{host}/</BaseURL></MPD>",
+                f"[playlist]\nFile1=http://{host}/voice.wav\n",
+            )
+        ):
+            path = uploads / f"{number}.wav"
+            path.write_text(content)
+            refused(path, accept)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_a_video_without_sound_is_refused(uploads: Path, accept: Intake) -> None:

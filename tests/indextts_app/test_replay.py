@@ -76,3 +76,21 @@ def test_nothing_in_it_is_for_the_shell() -> None:
     """Whatever an engine or an operator called things."""
     command = replay.command({**KNOWN, "speaker": "a; rm -rf ~ $(id)"}) or ""
     assert "speaker=a; rm -rf ~ $(id)" in shlex.split(command)
+
+
+def test_a_request_with_a_key_needs_one_again() -> None:
+    """The shell takes it from where the scripts do, so that no history keeps it."""
+    command = replay.command({**KNOWN, "user": "shop"}) or ""
+    assert '-H "Authorization: Bearer $INDEXTTS_API_KEY"' in command
+    assert "Authorization" not in (replay.command(KNOWN) or "")
+
+
+def test_it_asks_the_service_that_was_asked() -> None:
+    """Where its instance listens, if its name tells that, and where one does by default."""
+    for instance, address in (
+        ("10.0.0.7:9000", "10.0.0.7:9000"),
+        ("[::1]:7860", "[::1]:7860"),
+        ("a-name", replay.ADDRESS),
+    ):
+        words = shlex.split(replay.command({**KNOWN, "instance": instance}) or "")
+        assert words[:2] == ["curl", f"http://{address}/tts"]

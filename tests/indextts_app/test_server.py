@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -155,6 +156,24 @@ async def test_a_body_beyond_the_limit_is_answered_over_a_real_connection(
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize(("path", "status"), [("/", 200), ("/tts", 405)])
+async def test_a_request_for_a_websocket_is_answered_as_if_it_were_none(
+    served: Process, path: str, status: int
+) -> None:
+    """Nothing here speaks it: no other protocol takes the connection, and nothing goes wrong."""
+    asks = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    before = served.log.text()
+    answer = await served.client.get(path, headers=asks)
+    assert (answer.status_code, "sec-websocket-accept" in answer.headers) == (status, False)
+    assert answer.headers["x-request-id"]
+    assert "Traceback" not in served.log.text().removeprefix(before)
+
+
 async def test_a_closed_connection_cancels_its_request(served: Process, until: Any) -> None:
     """A client that hangs up frees the worker."""
     before = len(served.log.lines("synthesis.finished", status="cancelled"))
@@ -192,6 +211,14 @@ async def test_a_port_that_is_taken_is_told(served: Process, tmp_path: Path) -> 
 def test_a_setting_that_does_not_exist_is_told(tmp_path: Path) -> None:
     """A mistyped knob is named."""
     assert "INDEXTTS_PROT" in refusal(tmp_path, INDEXTTS_PROT="7860")
+
+
+@pytest.mark.parametrize("setting", ["INDEXTTS_API_KEYS", "INDEXTTS_API_KEYS_FILE"])
+def test_keys_that_cannot_be_read_are_told(setting: str, tmp_path: Path) -> None:
+    """One line that names the setting, as for any other, and no traceback."""
+    told = refusal(tmp_path, **{setting: str(tmp_path / "none")})
+    assert setting in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize(
@@ -269,14 +296,22 @@ async def test_what_a_killed_service_had_begun_is_declared_lost(
     assert not partial.exists()
 
 
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_running_request_is_finished_before_the_end(
-    start: Any, tmp_path: Path, until: Any
+    ending: signal.Signals, start: Any, tmp_path: Path, until: Any
 ) -> None:
-    """SIGTERM: the client gets its audio, the log its last lines, the shell status 0."""
+    """The client gets its audio, the log its last lines, the shell status 0; also where a terminal
+    is closed."""
+    if signal.getsignal(ending) is signal.SIG_IGN:
+        pytest.skip("the tests run under nohup, and so does their service")
     async with start(tmp_path) as service:
         request = service.speak(speaker="slow")
         await until(lambda: service.log.lines("synthesis.started"))
-        service.process.send_signal(signal.SIGTERM)
+        service.process.send_signal(ending)
+        if ending == signal.SIGHUP:
+            # A shell passes it on, and the system says it once more when the shell has ended.
+            await until(lambda: service.log.lines("service.draining"))
+            service.process.send_signal(ending)
         answer = await request
         assert answer.status_code == 200
         assert await service.ended() == 0
@@ -308,11 +343,70 @@ async def test_a_request_beyond_the_grace_is_given_up(
         await until(lambda: service.log.lines("synthesis.started"))
         service.process.send_signal(signal.SIGTERM)
         assert await service.ended() == 0
-        await asyncio.gather(request, return_exceptions=True)
-    (started,) = service.log.lines("synthesis.started")
-    finished = await service.log.finished(started["request_id"])
-    assert finished["status"] == "cancelled"
+        answer = await request
+    assert (answer.status_code, answer.json()["error"]) == (503, "given_up")
+    assert answer.headers["retry-after"]
+    request_id = answer.headers["x-request-id"]
+    finished = await service.log.finished(request_id)
+    assert (finished["status"], finished["error_type"]) == ("failed", "given_up")
+    (named,) = service.log.lines("requests.given_up")
+    assert (named["requests"], named["request_ids"]) == (1, request_id)
+    (stopped,) = service.log.lines("service.stopped")
+    assert stopped["requests_given_up"] == 1
+
+
+async def test_those_that_wait_are_finished_too(start: Any, tmp_path: Path, until: Any) -> None:
+    """SIGTERM with one running and three queued: all four are answered, each has its event."""
+    async with start(tmp_path) as service:
+        slow = service.speak(speaker="slow")
+        await until(lambda: service.log.lines("synthesis.started"))
+        queued = [service.speak() for _ in range(3)]
+        await until(lambda: len(service.log.lines("synthesis.started")) == 4)
+        service.process.send_signal(signal.SIGTERM)
+        answers = await asyncio.gather(slow, *queued)
+        assert [answer.status_code for answer in answers] == [200] * 4
+        assert await service.ended() == 0
+    assert len(service.log.lines("synthesis.finished", status="success")) == 4
+    (draining,) = service.log.lines("service.draining")
+    assert draining["in_flight"] == 4
+
+
+async def test_while_it_drains_nobody_new_is_kept_waiting(
+    start: Any, tmp_path: Path, until: Any
+) -> None:
+    """A request gets its 503 or no connection, and so does whoever asks whether it is ready."""
+    async with start(tmp_path, INDEXTTS_SHUTDOWN_SECONDS="25") as service:
+        running = service.speak(speaker="hang")
+        await until(lambda: service.log.lines("synthesis.started"))
+        service.process.send_signal(signal.SIGTERM)
+        await until(lambda: service.log.lines("service.draining"))
+        async with httpx.AsyncClient(base_url=service.client.base_url, timeout=15) as late:
+            for asked in (late.get("/health/ready"), late.post("/tts", json={"text": "hello"})):
+                with suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+                    assert (await asked).status_code == 503
+        assert service.process.poll() is None
+        service.process.send_signal(signal.SIGTERM)
+        assert (await running).status_code == 503
+        assert await service.ended() == 0
+
+
+async def test_a_second_signal_ends_the_grace(start: Any, tmp_path: Path, until: Any) -> None:
+    """Whoever presses Ctrl-C twice means it; the request is told, and has its event."""
+    async with start(tmp_path, INDEXTTS_SHUTDOWN_SECONDS="25") as service:
+        request = service.speak(speaker="hang")
+        await until(lambda: service.log.lines("synthesis.started"))
+        service.process.send_signal(signal.SIGINT)
+        await until(lambda: service.log.lines("service.draining"))
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        answer = await request
+        assert (answer.status_code, answer.json()["error"]) == (503, "given_up")
+        assert await service.ended() == 0
+        assert time.monotonic() - began < 8
+    finished = await service.log.finished(answer.headers["x-request-id"])
+    assert finished["error_type"] == "given_up"
     assert service.log.lines("service.stopped")
+    assert not list((tmp_path / "outputs").glob("*.part"))
 
 
 async def test_without_a_reader_of_stdout_it_serves_and_logs(start: Any, tmp_path: Path) -> None:
@@ -329,3 +423,21 @@ async def test_without_a_reader_of_stdout_it_serves_and_logs(start: Any, tmp_pat
             line for line in metrics.splitlines() if 'lines_lost_total{sink="stdout"}' in line
         ]
         assert float(lost.split()[-1]) > 0
+
+
+async def test_a_supervisor_is_told_when_it_listens_and_when_it_stops(
+    start: Any, tmp_path: Path
+) -> None:
+    """A unit of systemd is active once the port answers, and its watchdog hears from the loop."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        async with start(tmp_path, **environment) as service:
+            assert await asyncio.to_thread(systemd.recv, 100) == b"READY=1"
+            assert await asyncio.to_thread(systemd.recv, 100) == b"WATCHDOG=1"
+            service.process.send_signal(signal.SIGTERM)
+            said = b""
+            while said != b"STOPPING=1":
+                said = await asyncio.to_thread(systemd.recv, 100)
+            assert await service.ended() == 0

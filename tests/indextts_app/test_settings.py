@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import traceback
 from pathlib import Path
 
@@ -19,6 +20,35 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder whose `.env` is the test's own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("ray://head:10001", "HOST:PORT of the head"),
+        ("nonsense", "HOST:PORT of the head"),
+        ("", "HOST:PORT of the head"),
+        ("head:99999", "from 1 to 65535"),
+    ],
+)
+def test_an_address_that_is_no_cluster_is_refused_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, address: str, remedy: str
+) -> None:
+    """In a sentence that shows the form, and says why Ray's remote client is not taken."""
+    monkeypatch.setenv("INDEXTTS_CLUSTER", address)
+    with pytest.raises(SettingsError, match=f"INDEXTTS_CLUSTER does not fit: .*{remedy}"):
+        settings.load()
+
+
+@pytest.mark.parametrize("name", ["MEMORY_MB", "CPUS", "GPUS", "WAITING_PER_REPLICA"])
+@pytest.mark.parametrize("amount", ["1e300", "inf", "nan"])
+def test_more_than_ray_can_count_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, amount: str
+) -> None:
+    """By the setting's name, not by an overflow on the cluster."""
+    monkeypatch.setenv(f"INDEXTTS_CLUSTER_{name}", amount)
+    with pytest.raises(SettingsError, match=f"INDEXTTS_CLUSTER_{name} does not fit"):
+        settings.load()
 
 
 def test_without_any_the_defaults_hold() -> None:
@@ -44,6 +74,45 @@ def test_the_environment_sets_a_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INDEXTTS_LOG_DIR", "/var/log/speech")
     chosen = settings.load()
     assert (chosen.max_queue, chosen.log_dir) == (7, Path("/var/log/speech"))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "name"),
+    [
+        ("127.0.0.1", 7860, "127.0.0.1:7860"),
+        ("tts-1.example", 80, "tts-1.example:80"),
+        ("0.0.0.0", 7860, f"{socket.gethostname()}:7860"),
+        ("::", 7860, f"{socket.gethostname()}:7860"),
+        ("fd00::1", 7860, "[fd00::1]:7860"),
+        ("127.0.0.1", 0, "127.0.0.1:4711"),
+    ],
+)
+def test_an_instance_is_called_as_prometheus_calls_it(host: str, port: int, name: str) -> None:
+    """By where it listens, on a port that is free where none is given, until it has a name."""
+    chosen = settings.Settings(_env_file=None, host=host, port=port)
+    assert chosen.instance_name(port or 4711) == name
+    named = settings.Settings(_env_file=None, host=host, port=port, instance="tts-a")
+    assert named.instance_name(4711) == "tts-a"
+
+
+@pytest.mark.parametrize("name", ["", "two words", "../up", "a/b", "x" * 101, "实例", '"'])
+def test_a_name_that_is_no_label_and_no_folder_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes a label of Loki, and a place in a bucket."""
+    monkeypatch.setenv("INDEXTTS_INSTANCE", name)
+    with pytest.raises(settings.SettingsError, match="INDEXTTS_INSTANCE does not fit"):
+        settings.load()
+
+
+def test_the_log_folders_of_others_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind this service's own."""
+    monkeypatch.setenv("INDEXTTS_OTHER_LOG_DIRS", "/srv/b/logs, /mnt/shared,")
+    assert settings.load().all_log_dirs == (
+        Path("logs"),
+        Path("/srv/b/logs"),
+        Path("/mnt/shared"),
+    )
 
 
 def test_env_file_sets_a_knob_and_the_environment_wins(
@@ -77,6 +146,7 @@ def test_a_name_that_does_not_exist_is_an_error(
         ("INDEXTTS_WORKERS", "0"),
         ("INDEXTTS_ENGINE", "loudspeaker"),
         ("INDEXTTS_LOG_KEEP_DAYS", "6"),
+        ("INDEXTTS_INSTANCE", "archive"),
         ("INDEXTTS_TIMEOUT_SECONDS", "0"),
         ("INDEXTTS_METRICS_ALLOW", "10.0.0.0/99"),
     ],

@@ -103,7 +103,8 @@ def test_the_neighbours_are_counted_and_shown() -> None:
     assert around is not None
     assert (around.seconds, around.requests, around.failed_alike) == (30, 12, 3)
     assert around.summary.en == (
-        "Other requests within 30 s: 12. Of these 4 failed, 3 in the same way; 1 came out silent."
+        "Other requests within 30 s: 12. "
+        "Of these 4 failed, 3 had this one's error; 1 came out silent."
     )
     assert "另有 12 个请求" in around.summary.zh
     assert dict(around.lines[0]) == {
@@ -149,3 +150,11 @@ def test_other_lines_of_the_request_are_kept() -> None:
     """Tracebacks and the engine's own prints are part of the story, in their order."""
     printed = {"event": "worker.output", "request_id": ID, "message": "loading"}
     assert story.told(ID, [STARTED, printed, FINISHED]).lines == (STARTED, printed, FINISHED)
+
+
+def test_what_was_turned_away_at_the_door_is_not_said_to_run() -> None:
+    """A wrong API key leaves a line with an id, and nothing that could ever finish."""
+    refused = {"event": "access.refused", "request_id": ID, "level": "warning"}
+    tale = story.told(ID, [refused])
+    assert (tale.status, tale.asked, tale.causes) == ("not_asked", {}, ())
+    assert tale.meaning.en.startswith("Turned away")

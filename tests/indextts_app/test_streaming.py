@@ -22,7 +22,8 @@ import uvicorn
 from playing import played
 from starlette.requests import Request
 
-from indextts_app import errors, streaming
+from indextts_app import answers, errors, streaming
+from indextts_app.stream_encoder import stream_encoder
 from indextts_app.streaming import BrokenOff, Live, LiveAudio, StreamedAudio
 from indextts_app.synthesis import AudioFormat, Caller, SynthesisRequest
 
@@ -81,7 +82,7 @@ async def site(
         await serving
 
 
-@pytest.mark.parametrize("kind", ["wav", "mp3", "flac"])
+@pytest.mark.parametrize("kind", ["wav", "mp3", "flac", "pcm"])
 async def test_the_audio_comes_while_it_is_made(kind: str, site: Site) -> None:
     """The first bytes are there before the engine is done, and all of it plays."""
     data, when = b"", []
@@ -98,7 +99,11 @@ async def test_the_audio_comes_while_it_is_made(kind: str, site: Site) -> None:
     line = await site.running.log.finished(request_id)
     assert (line["status"], line["audio_verdict"], line["streamed"]) == ("success", "ok", True)
     assert line["first_audio_ms"] < line["duration_ms"] - 50
-    heard = played(data, 22_050)
+    if kind == "pcm":
+        assert answer.headers["x-sample-rate"] == "24000"
+        heard = played(stream_encoder(AudioFormat.WAV, 24_000, ID).close() + data, 22_050)
+    else:
+        heard = played(data, 22_050)
     assert len(heard) / 22_050 == pytest.approx(line["audio_seconds"], abs=0.1)
 
 
@@ -113,6 +118,17 @@ async def test_a_wav_of_unknown_length_says_so(site: Site) -> None:
     stored = site.running.service.settings.output_dir / f"{request_id}.wav"
     samples, _ = soundfile.read(stored, dtype="int16")
     assert data.endswith(samples.astype("<i2").tobytes())
+
+
+@pytest.mark.parametrize("kind", ["opus", "aac"])
+async def test_formats_that_lag_behind_are_whole_at_the_end(kind: str, site: Site) -> None:
+    """Their last bytes come with the last sound."""
+    async with site.ask(format=kind) as answer:
+        assert answer.headers["content-type"] == streaming.MEDIA_TYPES[AudioFormat(kind)]
+        data = await answer.aread()
+    line = await site.running.log.finished(answer.headers["x-request-id"])
+    assert (line["status"], line["streamed"]) == ("success", True)
+    assert len(played(data, 22_050)) / 22_050 == pytest.approx(line["audio_seconds"], abs=0.1)
 
 
 async def test_a_form_streams_as_well(site: Site) -> None:
@@ -151,7 +167,7 @@ async def test_ogg_is_refused_with_what_can_be_had(site: Site) -> None:
     """The message names the formats that are sent while they are made."""
     async with site.ask(format="ogg") as answer:
         message = json.loads(await answer.aread())["message"]
-    assert "wav, mp3, flac" in message
+    assert "wav, mp3, flac, opus, aac, pcm" in message
 
 
 async def test_an_error_after_the_first_audio_cuts_the_connection(
@@ -218,7 +234,9 @@ async def test_whatever_ends_the_work_early_cuts_the_connection() -> None:
 
     live, scope = Live(ID), {"type": "http"}
     asking = Request(scope, receive)
-    answer = await streaming.answer(asking, live, work(live), until=AsyncExitStack())
+    answer = await streaming.answer(
+        asking, live, work(live), whole=answers.audio, until=AsyncExitStack()
+    )
     await answer(scope, receive, send)
     assert answer.headers["x-seed"] == "17"
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]

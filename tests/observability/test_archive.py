@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from storage_server import KEYS, make_bucket, running_storage
 
@@ -24,6 +25,7 @@ from observability import archive_files
 from observability.archive import Archive, ArchiveFailed, Forgotten
 from observability.archive_remote import Bucket, RemoteFailed, S3Remote
 from observability.generated_logs import Month, generate
+from observability.log_store import parquet
 from observability.log_store.files import FileLogStore
 from observability.log_store.questions import Filter
 
@@ -269,6 +271,26 @@ def test_a_damaged_archive_is_made_anew_from_the_lines_or_told(folder: Path) -> 
     (failure,) = done.failures
     assert failure.en.startswith("indextts-2026-09-05.jsonl.gz is damaged (cut short).")
     assert packed.exists()
+    rebuilt = archive_of(folder, Shelf()).rebuild_parquet()
+    assert failure.en in {each.en for each in rebuilt.failures}
+
+
+def test_a_copy_that_cannot_be_made_keeps_no_other_day(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB's own reason is told, in a sentence; a full disk is one."""
+    made = parquet.copy_day
+
+    def copy_day(connection: Any, lines: Any, finished: Path, *rest: Any, **named: Any) -> Any:
+        if "2026-09-05" in finished.name:
+            raise duckdb.IOException("No space left\non device")
+        return made(connection, lines, finished, *rest, **named)
+
+    monkeypatch.setattr(parquet, "copy_day", copy_day)
+    done = archive_of(folder).run()
+    assert done.copied == [day for day in DAYS if day != date(2026, 9, 5)]
+    (failure,) = done.failures
+    assert failure.en.startswith("The Parquet copy of 2026-09-05 could not be made (IOException")
 
 
 def test_two_runs_at_once_are_one(folder: Path) -> None:
@@ -460,7 +482,7 @@ def test_forgetting_that_is_cut_off_is_made_good(
     """Run again it removes the rest; with nightly runs between, nothing comes back for good."""
     ready, shelf = Path(shutil.copytree(two_days, tmp_path / "ready")), Shelf()
     archive_of(ready, shelf, local_days=11).run()
-    for at in itertools.chain.from_iterable((n, -n) for n in itertools.count(1)):
+    for at in itertools.count(1):
         folder, here = Path(shutil.copytree(ready, tmp_path / f"x{at}")), Shelf(dict(shelf.held))
         with monkeypatch.context() as killed:
             killing(killed, here, at)

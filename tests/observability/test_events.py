@@ -51,11 +51,16 @@ def test_only_ids_and_hashes_of_our_own_are_trusted() -> None:
     """Whatever a client can fill is redacted like any text."""
     assert trusted_fields() == {
         "request_id",
+        "trace_id",
+        "span_id",
+        "parent_span_id",
         "text_hash",
         "reference_hash",
         "emotion_reference_hash",
         "glossary_hash",
         "error_fingerprint",
+        "job_id",
+        "result_of",
     }
 
 

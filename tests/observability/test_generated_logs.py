@@ -58,7 +58,7 @@ def test_every_line_is_the_one_that_the_service_would_write() -> None:
     """Byte for byte what the log's own formatter makes of it, redaction included."""
     day = date(2026, 9, 3)
     month = Month(2026, 9, 20_000, seed=5)
-    static = {"service": "indextts", "version": "1.0.0"}
+    static = {"service": "indextts", "version": "1.0.0", "instance": "tts-1:7860"}
     assert list(lines(month, day)) == list(lines(month, day, LineFormatter(static)))
 
 

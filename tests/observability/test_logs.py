@@ -34,6 +34,7 @@ from observability.logs import (
     set_up,
 )
 from observability.observe import Observation
+from observability.own_folder import own_folder
 from observability.redaction import mask_private
 
 ID = "01K8ZQ3V7M1ABCDEFGHJKMNPQR"
@@ -374,19 +375,47 @@ def test_setup_writes_and_counts_every_observed_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One call of `setup` is all that another program needs."""
-    monkeypatch.setattr(atexit, "register", lambda *_: None)
-    metrics = observability.setup(tmp_path, stdout=False)
+    ends: list[Callable[..., object]] = []
+    monkeypatch.setattr(atexit, "register", lambda end, *_: ends.append(end))
+    metrics = observability.setup(tmp_path, stdout=False, instance="reader-1")
+    with pytest.warns(UserWarning, match="Another process writes its log to"):
+        own_folder(tmp_path)[1].close()
     observe("render")(lambda: None)()
     assert [line["event"] for line in Log(tmp_path).lines()] == [
         "log.reconciled",
         "render.started",
         "render.finished",
     ]
+    assert {line["instance"] for line in Log(tmp_path).lines()} == {"reader-1"}
     labels = {"engine", "speaker", "emotion", "source"}
     counted = metrics.registry.get_sample_value(
         "indextts_requests_total", dict.fromkeys(labels, "none") | {"status": "success"}
     )
     assert counted == 1
+    ends[0]()  # lets go of the folder
+
+
+def test_setup_goes_on_where_the_folder_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is not ended by its log; what could not be written is counted."""
+    monkeypatch.setattr(atexit, "register", lambda *_: None)
+    (tmp_path / "file").write_text("no folder")
+    before = losses.lost().get("file", 0)
+    observability.setup(tmp_path / "file" / "logs", stdout=False)
+    observe("render")(lambda: None)()
+    assert losses.lost()["file"] >= before + 3
+
+
+def test_the_end_of_a_crash_is_told_of_the_instance_that_began(tmp_path: Path) -> None:
+    """Whatever the service is called at its next start; no other line names an instance itself."""
+    set_up(tmp_path, stdout=False, static={"instance": "new"}, capture=False)
+    structlog.get_logger("service").info("thing.happened", instance="a stranger's")
+    EventLog().finished(
+        Event(event="synthesis.finished", request_id=ID, status="lost", instance="old")
+    )
+    EventLog().finished(Event(event="synthesis.finished", request_id=ID, status="success"))
+    assert [line["instance"] for line in Log(tmp_path).lines()] == ["new", "old", "new"]
 
 
 # --- Hostile values ------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from observability import logs, losses, observe, record, set_sinks, stage
 from observability.events import HINTS, STATUSES, VERDICTS, Event
-from observability.metrics import CONTENT_TYPE, Metrics
+from observability.log_store.questions import TURNED_AWAY
+from observability.metrics import CONTENT_TYPE, OUTCOMES, Metrics, text_length_of
 from observability.observe import Observation
 
 ID = "01K8ZQ3V7M1ABCDEFGHJKMNPQR"
@@ -52,6 +53,7 @@ SUCCESS = Event(
     audio_verdict="ok",
     probe_ok=True,
     status="success",
+    gpu_seconds=0.25,
 )
 
 
@@ -64,6 +66,10 @@ def samples(registry: CollectorRegistry, *, buckets: bool = False) -> dict[Sampl
         if sample.value and (buckets or not sample.name.endswith("_bucket"))
         if not sample.name.startswith(("indextts_lines_lost", "indextts_build_info"))
     }
+
+
+def labels(**values: str) -> frozenset[tuple[str, str]]:
+    return frozenset(values.items())
 
 
 def after(*events: Event, **options: Any) -> dict[Sample, float]:
@@ -90,6 +96,7 @@ def test_a_success_is_these_samples_and_no_others() -> None:
         {
             'indextts_requests_total{engine="espeak",speaker="zh-f1",emotion="calm",'
             'status="success",source="api"}': 1,
+            'indextts_outcomes_total{engine="espeak",outcome="available"}': 1,
             'indextts_request_duration_seconds_count{engine="espeak",status="success"}': 1,
             'indextts_request_duration_seconds_sum{engine="espeak",status="success"}': 0.35,
             'indextts_queue_seconds_count{engine="espeak"}': 1,
@@ -104,6 +111,11 @@ def test_a_success_is_these_samples_and_no_others() -> None:
             'indextts_first_audio_seconds_sum{engine="espeak"}': 0.09,
             'indextts_realtime_factor_count{engine="espeak"}': 1,
             'indextts_realtime_factor_sum{engine="espeak"}': 0.12,
+            'indextts_text_length_duration_seconds_count{engine="espeak",text_length="1-30"}': 1,
+            'indextts_text_length_duration_seconds_sum{engine="espeak",text_length="1-30"}': 0.35,
+            'indextts_delivered_seconds_total{engine="espeak",speaker="zh-f1",'
+            'emotion="calm"}': 0.35,
+            'indextts_gpu_seconds_total{engine="espeak"}': 0.25,
             'indextts_audio_seconds_total{engine="espeak",speaker="zh-f1"}': 2.5,
             'indextts_characters_total{engine="espeak",speaker="zh-f1"}': 12,
             'indextts_audio_bytes_total{engine="espeak",format="wav"}': 110_294,
@@ -163,6 +175,7 @@ def test_a_refusal_is_these_samples_and_no_others() -> None:
         {
             'indextts_requests_total{engine="none",speaker="none",emotion="none",'
             'status="rejected",source="none"}': 1,
+            'indextts_outcomes_total{engine="none",outcome="excluded"}': 1,
             'indextts_errors_total{engine="none",error_type="unknown_speaker",stage="none"}': 1,
             'indextts_request_duration_seconds_count{engine="none",status="rejected"}': 1,
             'indextts_request_duration_seconds_sum{engine="none",status="rejected"}': 0.001,
@@ -188,10 +201,74 @@ def test_a_failure_names_its_stage_and_delivers_nothing() -> None:
         {
             'indextts_requests_total{engine="espeak",speaker="zh-f1",emotion="none",'
             'status="lost",source="page"}': 1,
+            'indextts_outcomes_total{engine="espeak",outcome="unavailable"}': 1,
             'indextts_errors_total{engine="espeak",error_type="process_died",stage="vocoder"}': 1,
             'indextts_probes_total{result="timeout"}': 1,
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "outcome"),
+    [
+        ("success", None, "available"),
+        ("degraded", None, "available"),
+        ("failed", "engine_error", "unavailable"),
+        ("timeout", "deadline_exceeded", "unavailable"),
+        ("lost", "process_died", "unavailable"),
+        *(("rejected", code, "unavailable") for code in TURNED_AWAY),
+        ("rejected", "text_too_long", "excluded"),
+        ("cancelled", "client_gone", "excluded"),
+    ],
+)
+def test_availability_is_counted_as_in_the_monthly_report(
+    status: Any, error_type: str | None, outcome: str
+) -> None:
+    """What the service owed and did not give counts against it; a caller's fault counts neither."""
+    counted = after(replace(SUCCESS, status=status, error_type=error_type))
+    assert counted["indextts_outcomes_total", labels(engine="espeak", outcome=outcome)] == 1
+    assert sum(value for (name, _), value in counted.items() if "_outcomes_" in name) == 1
+
+
+def test_failures_in_a_row_are_told_until_the_next_audio() -> None:
+    """Refused, cancelled and lost requests say nothing about the engine, and change nothing."""
+    sink = Metrics()
+    found = []
+    for status in (
+        "failed", "timeout", "rejected", "lost", "cancelled", "failed", "degraded", "failed",
+    ):  # fmt: skip
+        sink.finished(replace(SUCCESS, status=status))
+        found.append(
+            sink.registry.get_sample_value("indextts_consecutive_failures", {"engine": "espeak"})
+        )
+    assert found == [1, 2, 2, 2, 2, 3, 0, 1]
+
+
+def test_what_alerts_watch_begins_at_zero() -> None:
+    """Or the first failure of a process were no increase to Prometheus."""
+    sink = Metrics()
+    sink.build_info(engine="espeak")
+    for name, label, values in (
+        ("indextts_outcomes_total", "outcome", OUTCOMES),
+        ("indextts_audio_verdicts_total", "verdict", VERDICTS),
+        ("indextts_request_duration_seconds_count", "status", STATUSES),
+    ):
+        for value in values:
+            found = sink.registry.get_sample_value(name, {"engine": "espeak", label: value})
+            assert found == 0
+    for code in TURNED_AWAY:
+        refused = {"engine": "espeak", "error_type": code, "stage": "none"}
+        assert sink.registry.get_sample_value("indextts_errors_total", refused) == 0
+
+
+@pytest.mark.parametrize(
+    ("characters", "band"),
+    [(0, "1-30"), (30, "1-30"), (31, "31-60"), (120, "61-120"), (121, "121-250"), (250, "121-250"),
+     (251, "251 and more")],
+)  # fmt: skip
+def test_a_text_lies_in_one_band(characters: int, band: str) -> None:
+    """Bands that do not overlap, and a last one without an end."""
+    assert text_length_of(characters) == band
 
 
 def test_a_started_event_counts_nothing() -> None:
@@ -368,6 +445,7 @@ def test_what_was_lost_is_a_series_before_anything_is(monkeypatch: pytest.Monkey
         "probe": 0,
         "attach": 0,
         "listener": 0,
+        "spans": 0,
         "another": 1,
     }
 

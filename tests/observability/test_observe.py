@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -486,6 +487,25 @@ def test_the_parts_of_a_stage_are_known_and_counted_once() -> None:
     times = observation.times()
     assert times.parts_ms == {"acoustic_gpt": 7.0}
     assert set(times.stages_ms) == {"acoustic", "other"}
+
+
+@pytest.mark.parametrize("jump_seconds", [3600.0, -3600.0])
+def test_a_clock_that_is_set_moves_no_duration(
+    jump_seconds: float, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an hour, forward or back, under a request: its times are those that have passed."""
+    wall = time.time
+
+    @observe("render")
+    def render() -> None:
+        with stage("acoustic"):
+            monkeypatch.setattr(time, "time", lambda: wall() + jump_seconds)
+
+    render()
+    (event,) = recorder.finished_events
+    assert event.duration_ms is not None
+    assert event.stage_acoustic_ms is not None
+    assert 0 <= event.stage_acoustic_ms <= event.duration_ms < 60_000
 
 
 def test_a_stage_inside_another_is_counted_once(clock: Clock) -> None:

@@ -30,8 +30,11 @@ class Service:
         self.level = 8_000
         self.status = 200
         self.asked: list[tuple[dict[str, Any], str | None]] = []
+        self.key: str | None = None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
+            return httpx.Response(401, json={"error": "key_needed"})
         if request.url.path == "/speakers":
             speakers = [{"id": name} for name in self.speakers]
             offer = {"engine": self.engine, "speakers": speakers, "seed": self.seed}
@@ -180,12 +183,45 @@ def test_without_a_golden_it_says_what_to_do(ask: Ask, tmp_path: Path) -> None:
     assert 'indextts_canary_up{canary="default"} 1.0' in metrics
 
 
+@pytest.mark.parametrize("option", ["--textfile", "--log-dir", "--golden"])
+def test_a_folder_that_cannot_be_written_is_no_drift(ask: Ask, tmp_path: Path, option: str) -> None:
+    """Exit status 2 and the option that names another folder, in both languages, no traceback."""
+    ask("--learn")
+    (tmp_path / "file").touch()
+    asked = [option, "file/folder", *(["--learn"] if option == "--golden" else [])]
+    status, _, said = ask(*asked)
+    assert (status, option in said, "write" in said) == (2, True, True)
+    status, _, said = ask(*asked, "--language", "zh")
+    assert (status, option in said, "无法写入" in said) == (2, True, True)
+
+
 def test_two_canaries_need_two_logs(ask: Ask, tmp_path: Path) -> None:
     """A second one beside it is refused by name, and writes nothing."""
     import fcntl
 
     (tmp_path / "logs-canary").mkdir()
-    with (tmp_path / "logs-canary" / ".lock").open("w") as lock:
+    with (tmp_path / "logs-canary" / ".canary.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         status, _, said = ask()
     assert (status, "--log-dir" in said) == (2, True)
+
+
+def test_it_shows_its_key(
+    ask: Ask, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file or the setting; without one it says where to get it, and never prints it."""
+    service.key = "indextts_of-the-canary"
+    status, _, said = ask("--learn")
+    assert status == 2
+    assert "scripts/api_key.py new canary" in said
+    assert "INDEXTTS_API_KEY" in said
+    file = tmp_path / "key"
+    file.write_text(f"{service.key}\n")
+    assert ask("--learn", "--api-key-file", str(file))[0] == 0
+    monkeypatch.setenv("INDEXTTS_API_KEY", service.key)
+    status, out, err = ask()
+    assert status == 0
+    assert service.key not in out + err
+    status, _, said = ask("--api-key-file", str(tmp_path / "gone"))
+    assert status == 2
+    assert "gone (FileNotFoundError)" in said

@@ -31,10 +31,28 @@ def test_months_are_written_once(tmp_path: Path) -> None:
     assert "请换一个目录" in second.stderr
 
 
-@pytest.mark.parametrize("month", ["2026-13", "2026", "26-01", "2026-1"])
+@pytest.mark.parametrize("month", ["2026-13", "2026", "26-01", "2026-1", "0000-01", "9999-12"])
 def test_what_is_no_month_is_refused(tmp_path: Path, month: str) -> None:
     """Before anything is written."""
     refused = run("--month", month, "--out", tmp_path / "logs")
     assert refused.returncode == 2
     assert "YYYY-MM" in refused.stderr
     assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize("arguments", [("--seed", -1), ("--requests", -1), ("--months", 0)])
+def test_what_cannot_be_counted_is_refused(tmp_path: Path, arguments: tuple[str, int]) -> None:
+    """With the least that does, before anything is written."""
+    refused = run("--month", "2026-02", "--out", tmp_path / "logs", *arguments)
+    assert refused.returncode == 2
+    assert "1 or more" in refused.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    """It is said in both languages, and is not mistaken for a month that is there."""
+    (tmp_path / "logs").touch()
+    refused = run("--month", "2026-02", "--out", tmp_path / "logs")
+    assert refused.returncode == 2
+    assert "cannot be made a folder" in refused.stderr
+    assert "无法将" in refused.stderr

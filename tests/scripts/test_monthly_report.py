@@ -91,7 +91,7 @@ def test_all_formats_go_to_a_folder(ask: Ask, tmp_path: Path) -> None:
         "indextts-2026-10.json",
         "indextts-2026-10-speakers.csv",
     }
-    assert len(names) == 12
+    assert len(names) == 13
     assert {Path(line).name for line in printed.splitlines()} == names
     assert "小明" in (tmp_path / "made" / "indextts-2026-10.zh.html").read_text("utf-8")
 
@@ -145,6 +145,7 @@ def test_an_empty_month_is_said_and_made(ask: Ask, tmp_path: Path) -> None:
         (("2026-10", "--format", "all", "--output", "-"), "Name a folder"),
         (("2026-10", "--slo-percent", "100"), "such as 99.5"),
         (("2026-10", "--gpu-hour-price", "-1"), "0 or more"),
+        (("2026-10", "--gpu-hour-price", "cheap"), "a price is a number"),
         (("2026-10", "--output", "logs/indextts-2026-10-04.jsonl"), "Cannot write"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import subprocess
@@ -133,12 +134,39 @@ def test_a_typed_id_is_forgiven(ask: Ask, logs: Path) -> None:
         assert ask(form, "--log-dir", logs) == expected
 
 
-@pytest.mark.parametrize("kind", AudioFormat)
+@pytest.mark.parametrize("kind", [kind for kind in AudioFormat if kind is not AudioFormat.PCM])
 def test_an_audio_file_is_enough(kind: AudioFormat, ask: Ask, logs: Path, tmp_path: Path) -> None:
     """A file alone, whatever it is called now, leads to the request that made it."""
     path = tmp_path / "complaint.dat"
     path.write_bytes(audio.encoded(np.zeros(4_410, np.int16), 22_050, kind, ID))
     assert ask(path, "--log-dir", logs) == ask(ID, "--log-dir", logs)
+
+
+def test_several_log_folders_are_searched(ask: Ask, logs: Path, tmp_path: Path) -> None:
+    """Each named, or all in one; a request is running only while its own service runs."""
+    other = tmp_path / "all" / "other"
+    other.mkdir(parents=True)
+    began = MOMENT + timedelta(seconds=1)
+    asked = str(ULID.from_datetime(began))
+    line = {**STARTED, "timestamp": began.isoformat(timespec="microseconds"), "request_id": asked}
+    (other / f"indextts-{began.date()}.jsonl").write_text(
+        json.dumps({**line, "instance": "tts-b:7860"}) + "\n"
+    )
+    for folders in (("--log-dir", str(logs), "--log-dir", str(other)), ("--log-dir", "all")):
+        status, told, _ = ask(asked, *folders)
+        assert (status, "tts-b:7860" in told) == (0, True)
+        assert story.STATUS["lost"].en in told
+    with (logs / ".lock").open("w") as first, (other / ".lock").open("w") as second:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        both = ("--log-dir", str(logs), "--log-dir", str(other))
+        assert story.STATUS["lost"].en in ask(asked, *both)[1]
+        fcntl.flock(second, fcntl.LOCK_EX)
+        assert story.STATUS["running"].en in ask(asked, *both)[1]
+    (logs / "2").mkdir()
+    (other / f"indextts-{began.date()}.jsonl").rename(logs / "2" / f"indextts-{began.date()}.jsonl")
+    with (logs / ".lock").open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        assert story.STATUS["lost"].en in ask(asked, "--log-dir", str(logs))[1]
 
 
 def test_the_story_is_for_programs_too(ask: Ask, logs: Path) -> None:
@@ -196,8 +224,11 @@ def test_without_a_story_there_is_a_sentence(
         assert len(result[2].splitlines()) == 1
 
 
-def test_an_empty_folder_is_told(ask: Ask, tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_an_empty_folder_is_told(ask: Ask, tmp_path: Path, there: bool) -> None:
     """The operator who looks in the wrong place reads which place it was."""
+    if there:
+        (tmp_path / "elsewhere").mkdir()
     status, _, complaint = ask(ID, "--log-dir", tmp_path / "elsewhere")
     assert status == 1
     assert str(tmp_path / "elsewhere") in complaint

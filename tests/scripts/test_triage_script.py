@@ -93,11 +93,43 @@ def test_it_speaks_chinese(ask: Ask) -> None:
     assert "最近的失败" in page
 
 
-def test_nothing_failed_is_an_answer(ask: Ask) -> None:
+def test_nothing_failed_is_an_answer(ask: Ask, tmp_path: Path) -> None:
     """Exit status 0, and it is said."""
+    now = datetime.now(UTC)
+    well = {
+        "timestamp": f"{now.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+        "event": "synthesis.finished",
+        "request_id": str(ULID.from_datetime(now)),
+        "status": "success",
+    }
+    with (tmp_path / "logs" / f"indextts-{now.date()}.jsonl").open("a") as file:
+        file.write(f"{json.dumps(well)}\n")
     status, page, _ = ask("--since", "60s")
     assert status == 0
     assert "Nothing failed." in page
+
+
+def test_nobody_asked_is_another(ask: Ask) -> None:
+    """A time without requests is not praised for having no failures."""
+    status, page, _ = ask("--since", "60s")
+    assert (status, "No request finished in this time." in page) == (0, True)
+    assert "这段时间没有请求结束。" in ask("--since", "60s", "--language", "zh")[1]
+    assert "Nothing failed" not in page
+
+
+def test_none_of_a_kind_is_not_none_at_all(ask: Ask) -> None:
+    """Where only lost requests were asked for, that others failed is not denied."""
+    status, page, _ = ask("--status", "lost")
+    assert (status, "None of these requests." in page) == (0, True)
+    assert "Nothing failed" not in page
+
+
+def test_a_missing_folder_is_not_an_empty_one(ask: Ask) -> None:
+    """A mistyped folder is exit status 1 and named, in both languages."""
+    status, printed, said = ask("--log-dir", "nowhere")
+    assert (status, printed) == (1, "")
+    assert said.startswith("There is no log folder nowhere.")
+    assert ask("--log-dir", "nowhere", "--language", "zh")[2].startswith("没有日志目录 nowhere")
 
 
 def test_programs_get_json(ask: Ask) -> None:
@@ -140,9 +172,14 @@ def test_following_prints_what_comes(
         (("--since", "yesterday"), "30m, 6h, 2d"),
         (("--since", "1h", "--until", "2h"), "no time before the end"),
         (("--since", "999999w"), "30m, 6h, 2d"),
+        (("--since", "700000d"), "30m, 6h, 2d"),
         (("--by", "duration_ms"), "Choose from"),
         (("--status", "broken"), "invalid choice"),
         (("--limit", "0"), "from 1 to 1000"),
+        (("--limit", "ten"), "a whole number from 1 to 1000"),
+        (("--every", "-1"), "seconds from 0.1 to 3600"),
+        (("--every", "nan"), "seconds from 0.1 to 3600"),
+        (("--since", "0001-01-01T00:00+14:00"), "30m, 6h, 2d"),
     ],
 )
 def test_what_cannot_be_asked_is_a_sentence(

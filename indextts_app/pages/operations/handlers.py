@@ -46,6 +46,7 @@ BY: Mapping[str, str] = MappingProxyType(
         "stage": "error_stage",
         "speaker": "speaker",
         "version": "model_version",
+        "instance": "instance",
     }
 )
 """What failures are grouped by, and the field of the event that holds it."""
@@ -68,6 +69,11 @@ class Handlers:
         self._output_dir = settings.output_dir
         self._uploads = upload_folder(settings.output_dir)
         self._hash_key = hash_key
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where lines can be asked for; the first is asked by default."""
+        return self._desk.sources
 
     # --- Request -----------------------------------------------------------------------------
 
@@ -135,13 +141,13 @@ class Handlers:
     # --- Failures ----------------------------------------------------------------------------
 
     async def failures(
-        self, request: gr.Request, window: object, by: object
+        self, request: gr.Request, window: object, by: object, source: object = None
     ) -> tuple[Update, Update, Update]:
         """What failed, grouped, and what else is odd; the lines of an earlier click are gone."""
         language = language_of(request)
         window, by = _one_of(WINDOWS, window, FIRST_WINDOW), _one_of(BY, by, FIRST_BY)
         try:
-            found = await self._desk.failures(WINDOWS[window], (BY[by],))
+            found = await self._desk.failures(WINDOWS[window], (BY[by],), _text(source))
         except Unanswerable as error:
             none = gr.update(value="")
             return gr.update(value=_no_answer(error, language)), none, none
@@ -149,7 +155,9 @@ class Handlers:
         other = other_panel(found, language)
         return gr.update(value=panel), gr.update(value=""), gr.update(value=other)
 
-    async def drill(self, request: gr.Request, window: object, by: object, value: object) -> Update:
+    async def drill(
+        self, request: gr.Request, window: object, by: object, value: object, source: object = None
+    ) -> Update:
         """The newest failures of one group."""
         language = language_of(request)
         window, by = _one_of(WINDOWS, window, FIRST_WINDOW), _one_of(BY, by, FIRST_BY)
@@ -160,7 +168,7 @@ class Handlers:
         asked = Filter(since=until - WINDOWS[window], until=until, status=FAILED)
         asked = replace(asked, **{BY[by]: (value,)})  # type: ignore[arg-type]
         try:
-            found = await self._desk.search(asked, LINES_SHOWN)
+            found = await self._desk.search(asked, LINES_SHOWN, _text(source))
         except Unanswerable as error:
             return gr.update(value=_no_answer(error, language))
         what = say(f"by_{by}", language)
@@ -179,11 +187,11 @@ class Handlers:
         last_whole = str(Month.before_now(self._desk.moment()))
         return gr.update(choices=months, value=last_whole)
 
-    async def report(self, request: gr.Request, month: object) -> Update:
+    async def report(self, request: gr.Request, month: object, source: object = None) -> Update:
         """The report of a month."""
         language = language_of(request)
         try:
-            made = await self._desk.report(Month.parse(_text(month)))
+            made = await self._desk.report(Month.parse(_text(month)), _text(source))
         except (MonthError, Unanswerable) as error:
             return gr.update(value=_no_answer(error, language))
         return gr.update(value=report_panel(made, language))

@@ -23,10 +23,10 @@ def neighbour_picture(around: Around, own: Mapping[str, Any], language: str) -> 
 
     Heights are on one scale; colour says how a request ended, and its title says it in words.
     """
-    centre = _seconds(own)
+    centre = seconds_of(own)
     if centre is None or not around.lines:
         return ""
-    marks = [(line, moment) for line in around.lines if (moment := _seconds(line)) is not None]
+    marks = [(line, moment) for line in around.lines if (moment := seconds_of(line)) is not None]
     longest = max((_took(line) for line in (*around.lines, own)), default=0.0) or 1.0
     bars = "".join(
         _bar(line, moment - centre, around.seconds, longest, language) for line, moment in marks
@@ -81,7 +81,8 @@ def _took(line: Mapping[str, Any]) -> float:
     return max(float(value), 0.0) if isinstance(value, int | float) else 0.0
 
 
-def _seconds(line: Mapping[str, Any]) -> float | None:
+def seconds_of(line: Mapping[str, Any]) -> float | None:
+    """When a line was written, in seconds since 1970; None where it does not say."""
     try:
         return datetime.fromisoformat(str(line.get("timestamp"))).timestamp()
     except ValueError:

@@ -159,31 +159,34 @@ class _Page:
                 value=FIRST_WINDOW,
                 label=label("window"),
                 elem_id="window",
+                elem_classes="choice",
             )
             by = gr.Radio(
                 [(label(f"by_{key}"), key) for key in BY],
                 value=FIRST_BY,
                 label=label("by"),
                 elem_id="by",
+                elem_classes="choice",
             )
+            source = self._source("failures-source")
             refresh = gr.Button(label("refresh"), size="sm", min_width=100, elem_id="refresh")
         found = gr.HTML(elem_id="failures")
         drill = gr.Button(visible="hidden", elem_id="drill")
         value = gr.Textbox(visible="hidden", elem_id="drill-value")
         lines = gr.HTML(elem_id="drilled")
         other = gr.HTML(elem_id="other")
-        for event in (tab.select, refresh.click, window.input, by.input):
+        for event in (tab.select, refresh.click, window.input, by.input, source.input):
             event(
                 self._handlers.failures,
-                inputs=[window, by],
+                inputs=[window, by, source],
                 outputs=[found, lines, other],
                 **DIRECT,
             )
         drill.click(
             self._handlers.drill,
-            inputs=[window, by, value],
+            inputs=[window, by, value, source],
             outputs=lines,
-            js="(window_, by, _) => [window_, by, window.chosenGroup]",
+            js="(window_, by, _, source) => [window_, by, window.chosenGroup, source]",
             **DIRECT,
         ).then(None, js="window.showDrilled")
 
@@ -223,6 +226,7 @@ class _Page:
                 scale=2,
                 elem_id="month",
             )
+            source = self._source("report-source")
             show = gr.Button(
                 label("show_report"), variant="primary", scale=1, elem_id="show-report"
             )
@@ -234,7 +238,19 @@ class _Page:
             show_progress="hidden",
             api_visibility="private",
         )
-        show.click(self._handlers.report, inputs=month, outputs=panel, **DIRECT)
+        show.click(self._handlers.report, inputs=[month, source], outputs=panel, **DIRECT)
+
+    def _source(self, elem_id: str) -> gr.Radio:
+        """Where lines are asked for; not shown where there is no choice."""
+        sources = self._handlers.sources
+        return gr.Radio(
+            [(label(f"source_{source}"), source) for source in sources],
+            value=sources[0],
+            label=label("source"),
+            visible=len(sources) > 1,
+            elem_id=elem_id,
+            elem_classes="choice",
+        )
 
 
 def header(language: str, *, logs_in: bool) -> str:

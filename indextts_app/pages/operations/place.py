@@ -95,7 +95,8 @@ class _Downloads:
         if language not in ("en", "zh"):
             language = language_of(request.headers.get("accept-language"))
         try:
-            made = await self._desk.report(Month.parse(stem))
+            source = request.query_params.get("source")
+            made = await self._desk.report(Month.parse(stem), source)
             content, media_type = _file(made, kind, request.query_params.get("table"), language)
         except (MonthError, Unanswerable) as error:
             told = errors.UnknownRequest(reason=error.en, reason_zh=error.zh)

@@ -16,12 +16,12 @@ def report_panel(report: Report, language: str) -> str:
 
     Addresses are relative, for proxies that serve the page below another path.
     """
-    stem = f"report/{report.month}"
+    stem, source = f"report/{report.month}", f"source={report.reconciliation.source}"
     files = {
-        "HTML": f"{stem}.html?language={language}",
-        "JSON": f"{stem}.json",
-        "CSV (ZIP)": f"{stem}.zip",
-        **{f"CSV: {name}": f"{stem}.csv?table={name}" for name in TABLES[:1]},
+        "HTML": f"{stem}.html?{source}&language={language}",
+        "JSON": f"{stem}.json?{source}",
+        "CSV (ZIP)": f"{stem}.zip?{source}",
+        **{f"CSV: {name}": f"{stem}.csv?{source}&table={name}" for name in TABLES[:1]},
     }
     links = " ".join(
         f'<a href="{escape(address, quote=True)}" download>{escape(name)}</a>'

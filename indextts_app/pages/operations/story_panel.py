@@ -6,13 +6,16 @@ from html import escape
 
 from indextts_app.pages.operations import fragments
 from indextts_app.pages.operations.fragments import in_language, section
-from indextts_app.pages.operations.neighbour_picture import neighbour_picture
+from indextts_app.pages.operations.neighbour_picture import neighbour_picture, seconds_of
 from indextts_app.pages.operations.texts import say
 from indextts_app.pages.stage_picture import stage_picture
 from indextts_app.pages.texts import LANGUAGES
 from indextts_app.story import Story
 from observability.log_store import logql
 from observability.observe import Times
+
+NEAREST_SHOWN = 8
+"""Of the others around a request that did not go well, so many stand in the table."""
 
 
 def idle() -> str:
@@ -86,11 +89,14 @@ def _times(told: Story, language: str) -> str:
 def _around(told: Story, language: str) -> str:
     if told.around is None:
         return f'<p class="note">{say("around_unknown", language)}</p>'
+    centre = seconds_of(told.known) or 0.0
     bad = [line for line in told.around.lines if line.get("status") != "success"]
+    nearest = sorted(bad, key=lambda line: abs((seconds_of(line) or 0.0) - centre))[:NEAREST_SHOWN]
+    shown = [line for line in bad if line in nearest]
     return (
         f"<p>{in_language(told.around.summary, language)}</p>"
         + neighbour_picture(told.around, told.known, language)
-        + fragments.request_table(bad[:8], language, ("time", "status", "error", "took", "request"))
+        + fragments.request_table(shown, language, ("time", "status", "error", "took", "request"))
     )
 
 

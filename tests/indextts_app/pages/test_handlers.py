@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,8 +109,10 @@ def test_what_went_wrong_unexpectedly_is_not_told(settings: Settings) -> None:
         return [update async for update in generate(page_of(Scripted(fail), settings))][-1]
 
     with capture_logs() as lines:
-        status, _live, player, _details, button, cancel = asyncio.run(last())
-    assert "12345" not in status["value"]
+        status, _live, player, _details, told, button, cancel = asyncio.run(last())
+    assert "12345" not in status["value"] + told["value"]
+    kept = {"request_id": ID, "verdict": "service_error", "said": "No audio"}
+    assert json.loads(told["value"]) == kept
     assert ID in status["value"]
     assert (player["visible"], cancel["visible"], button["interactive"]) == (False, False, True)
     assert lines == [
@@ -176,7 +181,7 @@ def test_progress_is_shown_until_the_visitor_cancels(settings: Settings) -> None
         async for update in generate(handlers):
             seen.append(update[0]["value"])
             if "Vocoder" in seen[-1]:
-                assert update[5]["visible"] is True
+                assert update[6]["visible"] is True
                 await handlers.cancel(request())
 
     asyncio.run(run())
@@ -298,6 +303,26 @@ def test_the_environment_is_ready_before_gradio_is(
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] == "1"
+
+
+IMPORTED = """
+import sys
+opened = []
+sys.addaudithook(lambda event, told: opened.append(str(told[0])) if event == "open" else None)
+from pathlib import Path
+from indextts_app.pages import gradio_environment
+gradio_environment.prepare(Path(sys.argv[1]))
+import gradio
+print(gradio.Textbox.__name__, [path for path in opened if path.endswith(".pyi")])
+"""
+
+
+def test_gradio_does_not_write_into_its_installation(tmp_path: Path) -> None:
+    """Nor does it read all of itself for that at every start."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Textbox []\n"
 
 
 def test_the_audio_is_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,13 @@
-"""Promises of the pool, with real worker processes: order, bounds, a way back from any fault."""
+"""
+Promises of the local pool, with real worker processes: a way back from any fault.
+
+What any pool promises, see `tests/indextts_app/test_pools.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -22,10 +27,9 @@ from indextts_app import errors
 from indextts_app.engines.base import Samples
 from indextts_app.workers import pool as pool_module
 from indextts_app.workers import worker as worker_module
+from indextts_app.workers.channel import OPTIONS_VARIABLE
 from indextts_app.workers.listener import Silence
-from indextts_app.workers.pool import WorkerPool
 from indextts_app.workers.worker import EngineSpec
-from observability import losses
 
 if TYPE_CHECKING:
     from conftest import LogReader
@@ -35,37 +39,14 @@ pytestmark = pytest.mark.anyio
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
-async def test_a_task_becomes_sound(pools: Any) -> None:
-    """The delivery has the samples; the listener has heard every stage and its time."""
-    ear = Ear()
-    async with pools() as pool:
-        delivery = await pool.run(task(), ear)
-    assert delivery.samples.any()
-    assert delivery.sample_rate == 22_050
-    stages = ["text_prep", "speaker_enc", "acoustic", "vocoder", "post"]
-    assert ear.stages == list(ear.measures) == stages
-    assert ear.positions == []
+Children = Callable[[], list[psutil.Process]]
 
 
-async def test_first_come_first_served_and_everyone_knows_the_place(pools: Any) -> None:
-    """Tasks run in the order in which they came, and hear how many are still ahead."""
-    ears = [Ear() for _ in range(4)]
-    order: list[int] = []
-
-    async def run(pool: WorkerPool, number: int) -> None:
-        await pool.run(task("steady" if number else "slow"), ears[number])
-        order.append(number)
-
-    async with pools() as pool, asyncio.TaskGroup() as group:
-        for number in range(4):
-            group.create_task(run(pool, number))
-    assert order == [0, 1, 2, 3]
-    assert [ear.positions[0] for ear in ears[1:]] == [0, 1, 2]
-    assert [sorted(set(ear.positions), reverse=True) for ear in ears[1:]] == [
-        [0],
-        [1, 0],
-        [2, 1, 0],
-    ]
+@pytest.fixture
+def children() -> Children:
+    """Processes that began with this test: all tests share a browser, say, that is not of them."""
+    shared = set(psutil.Process().children(recursive=True))
+    return lambda: [one for one in psutil.Process().children(recursive=True) if one not in shared]
 
 
 async def test_two_workers_work_at_once(pools: Any) -> None:
@@ -77,34 +58,6 @@ async def test_two_workers_work_at_once(pools: Any) -> None:
         assert (pool.busy, pool.waiting) == (2, 0)
         await both
     assert ears[0].workers != ears[1].workers
-
-
-async def test_the_queue_is_bounded(pools: Any, until: Until) -> None:
-    """One more than may wait is told so at once, and those who wait are served all the same."""
-    async with pools(max_queue=2) as pool:
-        taken = [asyncio.create_task(pool.run(task("slow"))) for _ in range(3)]
-        await until(lambda: pool.waiting == 2)
-        with pytest.raises(errors.QueueFull) as raised:
-            await pool.run(task())
-        assert raised.value.details == {"waiting": 2}
-        assert all(delivery.samples.any() for delivery in await asyncio.gather(*taken))
-
-
-async def test_one_who_leaves_the_queue_makes_room(pools: Any, until: Until) -> None:
-    """A task that is cancelled while it waits never reaches the engine; the others move up."""
-    left, last = Ear(), Ear()
-    async with pools() as pool:
-        first = asyncio.create_task(pool.run(task("slow")))
-        leaves = asyncio.create_task(pool.run(task(), left))
-        stays = asyncio.create_task(pool.run(task(), last))
-        await until(lambda: pool.waiting == 2)
-        leaves.cancel()
-        await until(lambda: pool.waiting == 1)
-        await asyncio.gather(first, stays)
-        assert (pool.busy, pool.waiting) == (0, 0)
-    assert leaves.cancelled()
-    assert left.workers == []
-    assert last.positions[:2] == [1, 0]
 
 
 async def test_a_worker_whose_task_was_cancelled_takes_the_next(pools: Any, until: Until) -> None:
@@ -135,6 +88,25 @@ async def test_a_worker_that_does_not_stop_is_replaced(pools: Any, until: Until)
     assert restarts == ["hung"]
 
 
+async def test_a_worker_is_not_told_the_services_secrets(
+    pools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the service's settings a model's code sees what its engine needs, and others nothing."""
+    monkeypatch.setenv("INDEXTTS_OPERATIONS_PASSWORD", "open sesame")
+    spec = replace(DRILL, secrets={"INDEXTTS_SPEECH_API_KEY": "its own"})
+    async with pools(spec) as pool:
+        (pid,) = pool.pids().values()
+        process = psutil.Process(pid)
+        seen, command = process.environ(), process.cmdline()
+    settings = {name: value for name, value in seen.items() if name.startswith("INDEXTTS_")}
+    options = settings.pop(OPTIONS_VARIABLE)
+    assert json.loads(options) == DRILL.options
+    assert settings == {"INDEXTTS_SPEECH_API_KEY": "its own"}
+    assert seen["PATH"] == os.environ["PATH"]
+    # An address may have a password in it, and everybody on the machine may read a command line.
+    assert not [word for word in command if options in word or "its own" in word]
+
+
 async def test_a_crash_costs_one_request(pools: Any, log: LogReader) -> None:
     """The task on the worker fails, the one behind it is done by the replacement."""
     restarts: list[str] = []
@@ -156,34 +128,6 @@ async def test_a_worker_that_is_killed_while_idle_is_replaced(pools: Any, until:
         os.kill(killed, signal.SIGKILL)
         await until(lambda: killed not in pool.pids().values() and pool.ready_workers)
         assert (await pool.run(task())).samples.any()
-
-
-@pytest.mark.parametrize(
-    ("speaker", "error"),
-    [("error", errors.EngineError), ("out_of_memory", errors.EngineOutOfMemory)],
-)
-async def test_an_engine_error_leaves_the_worker_alive(
-    speaker: str, error: type[errors.SynthesisFailed], pools: Any, log: LogReader
-) -> None:
-    """The caller gets an error of its own kind, the log the traceback, the next task its sound."""
-    ear = Ear()
-    async with pools() as pool:
-        pids = pool.pids()
-        with pytest.raises(error) as raised:
-            await pool.run(task(speaker, name="17"), ear)
-        assert (await pool.run(task())).samples.any()
-        assert pool.pids() == pids
-    assert "drill.py:_fail" in str(raised.value.origin)
-    assert ear.measures["acoustic"] > 0
-    (line,) = log.lines("worker.error", request_id="17")
-    assert "drill:" in line["traceback"]
-
-
-async def test_before_a_worker_is_ready_nothing_is_taken(pools: Any) -> None:
-    """A service that starts says that it starts."""
-    async with pools(ready=False) as pool:
-        with pytest.raises(errors.NotReady, match="loading"):
-            await pool.run(task())
 
 
 UNFIT = """
@@ -281,13 +225,14 @@ async def test_a_worker_that_cannot_speak_never_serves(
     pools: Any,
     own: Callable[..., EngineSpec],
     until: Until,
+    children: Children,
 ) -> None:
     """Silent, stuck or broken: it counts as unfit, and its process is ended."""
     spec = replace(own(source), start_seconds=start_seconds)
     async with pools(spec, ready=False) as pool:
         await until(lambda: reason in (pool.unavailable or ""))
         assert pool.ready_workers == 0
-    await until(lambda: not psutil.Process().children(recursive=True))
+    await until(lambda: not children())
 
 
 async def test_a_moment_without_descriptors_does_not_cost_the_slot(
@@ -372,7 +317,7 @@ from indextts_app.engines.drill import DrillEngine
 class Own(DrillEngine):
     def synthesize(self, job):
         if job.task.speaker == "slow":
-            os.write(int(sys.argv[3]), b"this is no message of the protocol")
+            os.write(int(sys.argv[2]), b"this is no message of the protocol")
         super().synthesize(job)
 """
 
@@ -408,24 +353,6 @@ async def test_a_reference_that_the_engine_cannot_use_is_the_clients(
     assert "没有语音" in raised.value.message("zh")
 
 
-async def test_stopping_lets_the_running_task_finish(pools: Any, until: Until) -> None:
-    """Who has a worker gets an answer, who waits or comes is told that the service stops."""
-    async with pools() as pool:
-        pids = pool.pids().values()
-        runs = asyncio.create_task(pool.run(task("slow")))
-        waits = asyncio.create_task(pool.run(task()))
-        await until(lambda: pool.waiting == 1)
-        stops = asyncio.create_task(pool.stop(5))
-        await asyncio.sleep(0)
-        with pytest.raises(errors.NotReady, match="shutting down"):
-            await pool.run(task())
-        with pytest.raises(errors.NotReady, match="shutting down"):
-            await waits
-        assert (await runs).samples.any()
-        assert await stops == 0
-    assert all(map(is_gone, pids))
-
-
 async def test_stopping_does_not_wait_beyond_the_grace(pools: Any, until: Until) -> None:
     """A task that takes longer is given up, counted, and told that its worker is gone."""
     async with pools(SLOWER) as pool:
@@ -437,12 +364,12 @@ async def test_stopping_does_not_wait_beyond_the_grace(pools: Any, until: Until)
 
 
 async def test_stopping_while_workers_start_leaves_none_behind(
-    pools: Any, until: Until, log: LogReader
+    pools: Any, until: Until, log: LogReader, children: Children
 ) -> None:
     """A service that is ended at once ends its half-started workers as well."""
     async with pools(size=2, ready=False):
-        await until(lambda: len(psutil.Process().children()) == 2)
-    await until(lambda: not psutil.Process().children())
+        await until(lambda: len(children()) == 2)
+    await until(lambda: not children())
 
 
 SERVICE = """
@@ -478,30 +405,6 @@ async def test_a_killed_service_leaves_no_worker_behind(until: Until) -> None:
 
 
 # --- Listening -----------------------------------------------------------------------------------
-
-
-class Deaf(Silence):
-    """Fails at whatever it hears, in a way that means something elsewhere."""
-
-    def _fails(self, *_: object) -> None:
-        raise KeyError("deaf")
-
-    waiting = taken = stage = segment = audio = measured = _fails
-
-
-async def test_a_listener_that_fails_costs_nothing_but_what_it_would_have_heard(
-    pools: Any, until: Until, log: LogReader
-) -> None:
-    """The task becomes sound on the same worker, and each call that failed is counted."""
-    before = losses.lost().get("listener", 0)
-    async with pools() as pool:
-        pids = pool.pids()
-        both = asyncio.gather(pool.run(task(), Deaf()), pool.run(task(), Deaf()))
-        assert all(delivery.samples.any() for delivery in await both)
-        assert (pool.pids(), pool.busy, pool.waiting) == (pids, 0, 0)
-    # Once it waits; each is taken, has five stages, a segment, audio, and is measured.
-    assert losses.lost()["listener"] - before >= 1 + 2 * 9
-    assert not [line for line in log.lines() if line["level"] == "error"]
 
 
 QUICK = """

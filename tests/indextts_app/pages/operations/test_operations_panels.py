@@ -164,6 +164,24 @@ def test_neighbours_are_drawn_in_time() -> None:
     assert neighbour_picture(around, {}, "en") == ""
 
 
+def test_the_failures_nearest_to_a_request_stand_beside_it() -> None:
+    """Before and after it, in the order of time, however many there were further away."""
+    own = datetime.fromisoformat(FAILED["timestamp"])
+    offsets = [*range(-58, 0, 2), 1, 3, 5]
+    lines = tuple(
+        {
+            **FAILED,
+            "request_id": f"{60 + offset:026d}",
+            "timestamp": (own + timedelta(seconds=offset)).isoformat(),
+        }
+        for offset in offsets
+    )
+    around = replace(neighbours(), lines=lines, requests=len(lines))
+    panel = story_panel(story.told(ID, [FAILED], around), "en")
+    shown = re.findall(r'<button[^>]*data-open="(\d{26})"', panel)
+    assert [int(each) - 60 for each in shown] == [-10, -8, -6, -4, -2, 1, 3, 5]
+
+
 def test_failures_can_be_drilled_into(tmp_path: Path) -> None:
     """Each group carries its value and its share; the query is there to be copied."""
     lines = [
@@ -210,7 +228,7 @@ def test_a_report_is_shown_in_a_frame_that_runs_nothing(tmp_path: Path) -> None:
     made = report(stored(tmp_path, FAILED), Month(2026, 3), now=MOMENT)
     panel = report_panel(made, "zh")
     assert 'sandbox=""' in panel
-    assert 'href="report/2026-03.html?language=zh"' in panel
+    assert 'href="report/2026-03.html?source=files&amp;language=zh"' in panel
     assert panel.count("<iframe") == 1
     # The whole page is one attribute.
     assert tag_names(panel) == {"p", "span", "a", "iframe"}

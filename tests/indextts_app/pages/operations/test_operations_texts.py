@@ -35,7 +35,7 @@ def test_every_sentence_is_used_and_every_used_one_exists() -> None:
         path.read_text("utf-8") for path in SOURCE.glob("*.py") if path.name != "texts.py"
     )
     quoted = set(re.findall(r"""["']([a-z0-9_]+)["']""", code))
-    built = ("window_", "by_", "status_", "column_", "field_")
+    built = ("window_", "by_", "status_", "column_", "field_", "source_")
     unused = [key for key in texts.TEXTS if key not in quoted and not key.startswith(built)]
     assert unused == []
     said = set(re.findall(r"""\b(?:say|label)\(\s*["']([a-z0-9_]+)["']""", code))
@@ -44,7 +44,7 @@ def test_every_sentence_is_used_and_every_used_one_exists() -> None:
 
 def test_closed_sets_have_their_names() -> None:
     """Statuses, windows and groups; a field's own name is one that exists."""
-    names = [f"status_{status}" for status in (*STATUSES, "running")]
+    names = [f"status_{status}" for status in (*STATUSES, "running", "not_asked")]
     names += [f"window_{key}" for key in WINDOWS] + [f"by_{key}" for key in BY]
     assert set(names) <= set(texts.TEXTS)
     fields = {key.removeprefix("field_") for key in texts.TEXTS if key.startswith("field_")}

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from indextts_app.operators import MAX_FAILURES
+from indextts_app.attempts import MAX_FAILURES
 from indextts_app.pages import gradio_environment
 from indextts_app.server import Service
 from indextts_app.settings import Settings
