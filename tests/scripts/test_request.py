@@ -186,7 +186,7 @@ def without_a_story(folder: Path) -> dict[str, tuple[str, int, str, str]]:
     text.write_text("no audio")
     days = timedelta(days=400)
     return {
-        "unknown": (str(ULID()), 1, "No line has this id", "没有该编号的记录"),
+        "unknown": (str(ULID.from_datetime(MOMENT)), 1, "No line has this id", "没有该编号的记录"),
         "too old": (str(ULID.from_datetime(MOMENT - days)), 1, "the archive", "请查归档"),
         "of the future": (str(ULID.from_datetime(MOMENT + days)), 1, "in the future", "在未来"),
         "too short": ("01K8", 2, "has 4", "有 4 个"),
