@@ -14,6 +14,21 @@ from playwright.sync_api import Page
 
 PATIENCE_SECONDS = 20.0
 
+STILL = """part => new Promise(resolve => {
+  const count = () => part.getElementsByTagName('*').length;
+  let before = count(), frames = 0;
+  const look = () => {
+    frames = count() === before ? frames + 1 : 0;
+    before = count();
+    frames < 10 ? requestAnimationFrame(look) : resolve();
+  };
+  look();
+})"""
+"""Waits until a part of the page has kept still for ten frames."""
+
+CUT_OFF = ("Connection errored out", "signal is aborted")
+"""What Gradio complains of when a page goes while it is connected."""
+
 
 def soon(look: Callable[[], Any]) -> Any:
     """What `look` finds, once it finds anything."""
@@ -61,9 +76,17 @@ class Visit:
         self.pick("speaker", name)
 
     def open(self, *field_ids: str) -> None:
-        """Open these accordions."""
+        """
+        Open these accordions, and wait until they keep still.
+
+        One that is opened for the first time draws its fields and puts their first values into
+        them a frame or so later: no hand types as fast as that, but a script does.
+        """
         for field_id in field_ids:
             self.page.click(f"#{field_id} > button")
+            part = self.page.locator(f"#{field_id} [data-testid=accordion-content]").first
+            part.locator(".block").first.wait_for()
+            part.evaluate(STILL)
 
     def type(self, field_id: str, value: str) -> None:
         """Fill in a field, or set a slider by its number."""
@@ -96,7 +119,9 @@ class Visit:
         self.page.reload()
         self.page.wait_for_selector("#status .idle")
         said = self.complaints[before:]
-        self.complaints[before:] = [one for one in said if "Connection errored out" not in one]
+        self.complaints[before:] = [
+            one for one in said if not any(known in one for known in CUT_OFF)
+        ]
 
     def ask(self, text: str | None = None) -> None:
         """Type the text, if any, and press the button."""
