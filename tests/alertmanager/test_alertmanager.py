@@ -26,7 +26,7 @@ alertmanager = shutil.which("prometheus-alertmanager") or shutil.which("alertman
 needs_amtool = pytest.mark.skipif(not amtool, reason="amtool is not installed")
 needs_alertmanager = pytest.mark.skipif(not alertmanager, reason="Alertmanager is not installed")
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 SERVICE = {"job": "indextts", "instance": "a:7860"}
 OTHER = {"job": "indextts", "instance": "b:7860"}

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from playwright.sync_api import Page
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 
 STILL = """part => new Promise(resolve => {
   const count = () => part.getElementsByTagName('*').length;

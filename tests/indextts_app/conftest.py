@@ -28,7 +28,7 @@ from indextts_app.settings import Settings
 from observability import drain, logs, set_sinks
 
 PATIENCE_SECONDS = 30.0
-CLUSTER_SECONDS = 60.0
+CLUSTER_SECONDS = 240.0
 """For replicas, which Ray and Serve have to be started for."""
 
 

@@ -41,7 +41,7 @@ SPEC = EngineSpec(
     "drill", {"seconds": 0.005, "slow_seconds": 0.4}, start_seconds=30, settle_seconds=0.1
 )
 UNSAID = "nobody may know of this letter"
-START_SECONDS = 60.0
+START_SECONDS = 240.0
 
 
 @dataclass

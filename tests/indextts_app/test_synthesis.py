@@ -169,10 +169,10 @@ def test_an_engine_that_reads_everything_refuses_no_script() -> None:
 def test_ten_megabytes_of_text_are_refused_at_once() -> None:
     """The refusal costs no look at each character, which would stop the service for seconds."""
     text = "汉" * 10_000_000
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(errors.TextTooLong):
         ask(text=text)
-    assert time.perf_counter() - began < 0.2
+    assert time.thread_time() - began < 0.2
 
 
 class TestCloning:

@@ -9,7 +9,7 @@ import threading
 from observability import losses
 from observability.deferred import Deferred
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 class Gate:

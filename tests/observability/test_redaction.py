@@ -137,9 +137,10 @@ def test_hostile_texts_take_linear_time(unit: str) -> None:
 
 def _seconds_of(function: object, *arguments: object) -> float:
     assert callable(function)
-    began = time.perf_counter()
+    # Of this thread's own work: a busy machine is no fault of the function.
+    began = time.thread_time()
     function(*arguments)
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 TEXT = "他说：“今天天气很好，我们一起去公园散步吧。”\nIt's a nice day, isn't it? 😀 Go home."

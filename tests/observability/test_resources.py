@@ -18,7 +18,7 @@ from prometheus_client.core import Metric
 from observability.resources import GpuCollector, GpuReading, GpuSampler, WorkerCollector
 
 GIB = 1024**3
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 class FakeNvml(ModuleType):

@@ -164,12 +164,12 @@ HOSTILE = """1 1, - 1- 1: 1/ ¥ ¥1- 1. 0. 一 年1 点1 0 +86 %1 1%- (1 1~ a1 @
 
 @pytest.mark.parametrize("unit", [*HOSTILE.split(), "\n", "1 ", "\u200b"])
 def test_hostile_text_takes_no_time(unit: str) -> None:
-    """500 characters of anything are written out within a second, even on a loaded machine."""
+    """500 characters of anything are written out within a second of work."""
     text = "中" + (unit * 500)[:499]
     read("中1")
-    start = time.perf_counter()
+    start = time.thread_time()
     respell(read(text))
-    assert time.perf_counter() - start < 1.0
+    assert time.thread_time() - start < 1.0
 
 
 def test_reading_twice_changes_nothing_more() -> None:

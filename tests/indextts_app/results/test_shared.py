@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis.asyncio
+from structlog.testing import capture_logs
 from test_result_layers import ENTRY
 
 from indextts_app.results.entry import Damaged
@@ -68,29 +69,27 @@ async def test_what_others_wrote_there_is_not_believed(redis_server: RedisServer
 
 
 async def test_one_that_is_away_rests_and_comes_back(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer,
 ) -> None:
     """It is asked again after a while, not by every request; going and coming are told once."""
     now = 0.0
-    caplog.set_level("INFO")
-    async with shared(redis_server.url, lambda: now) as client:
-        await client.put("a", ENTRY)
-        redis_server.stop()
-        for _ in range(2):
-            now += REST_SECONDS
-            with pytest.raises(SharedUnavailable):
-                await client.find("a", made_after=0)
-            assert client.rests
-            assert await client.find("a", made_after=0) is None
+    with capture_logs() as told:
+        async with shared(redis_server.url, lambda: now) as client:
             await client.put("a", ENTRY)
-        redis_server.start()
-        now += REST_SECONDS
-        await client.put("a", ENTRY)
-        assert await client.find("a", made_after=0) == ENTRY
-    told = [record.message for record in caplog.records if "redis" in record.message]
-    assert sum("redis_away" in one for one in told) == 1
-    assert sum("redis_back" in one for one in told) == 1
-    assert redis_server.url not in caplog.text
+            redis_server.stop()
+            for _ in range(2):
+                now += REST_SECONDS
+                with pytest.raises(SharedUnavailable):
+                    await client.find("a", made_after=0)
+                assert client.rests
+                assert await client.find("a", made_after=0) is None
+                await client.put("a", ENTRY)
+            redis_server.start()
+            now += REST_SECONDS
+            await client.put("a", ENTRY)
+            assert await client.find("a", made_after=0) == ENTRY
+    assert [one["event"] for one in told] == ["result_cache.redis_away", "result_cache.redis_back"]
+    assert redis_server.url not in str(told)
 
 
 async def test_one_that_does_not_answer_costs_a_moment(tmp_path_factory: Any) -> None:
