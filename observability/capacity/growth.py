@@ -16,6 +16,7 @@ from typing import Final
 
 from observability.archive import Archive
 from observability.capacity.queueing import Demand, servers_for
+from observability.day_file import KEEP_DAYS
 from observability.log_store import day_lines
 from observability.log_store.day_sources import day_sources
 from observability.log_store.questions import Unanswerable
@@ -59,7 +60,7 @@ Of IndexTTS-2's lines with every field, a generated month of 1,000,000 requests:
 class Kept:
     """Days that each copy is kept; the defaults are those of the settings and of loki.yaml."""
 
-    lines: float = 65
+    lines: float = KEEP_DAYS
     archive: float = 90
     parquet: float = 90
     loki: float = 7
