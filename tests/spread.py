@@ -1,12 +1,15 @@
-"""How the tests are spread over two processes (`-n 2`, by pytest-xdist)."""
+"""How the tests are spread over three processes (`-n 3`, by pytest-xdist)."""
 
 from __future__ import annotations
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-DEAR = ("tests/loki/",)
-"""Folders whose session fixtures are dear: all of their files go to one process."""
+DEAR = (
+    ("tests/loki/",),
+    ("tests/indextts_app/cluster/", "tests/indextts_app/test_pools.py"),
+)
+"""Whose session fixtures are dear, a Loki or a Ray cluster: all files of one go to one process."""
 
 FIRST = (
     "tests/alerting/",
@@ -18,7 +21,7 @@ FIRST = (
     "tests/prometheus/",
     "tests/browser/",
 )
-"""What takes longest, so that neither process is left with it when the other has finished."""
+"""What takes longest, so that no process is left with it when the others have finished."""
 
 
 def in_order(items: list[pytest.Item]) -> None:
@@ -36,4 +39,4 @@ class Spread(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return next((folder for folder in DEAR if path.startswith(folder)), path)
+        return next((group[0] for group in DEAR if path.startswith(group)), path)
