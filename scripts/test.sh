@@ -33,5 +33,5 @@ npm ci --silent --no-audit --no-fund --prefix tests/loki/logql
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-# In three processes: most of the time, a test waits for a service.
-exec .venv/bin/python -m pytest -n 3 "$@"
+# In two processes: most of the time, a test waits for a service.
+exec .venv/bin/python -m pytest -n 2 "$@"

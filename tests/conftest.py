@@ -150,6 +150,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """How `-n 3` shares the tests out."""
+    """How `-n 2` shares the tests out."""
     config.option.loadscopereorder = False
     return spread.Spread(config, log)

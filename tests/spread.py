@@ -1,4 +1,4 @@
-"""How the tests are spread over three processes (`-n 3`, by pytest-xdist)."""
+"""How the tests are spread over two processes (`-n 2`, by pytest-xdist)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST = (
     "tests/prometheus/",
     "tests/browser/",
 )
-"""What takes longest, so that no process is left with it when the others have finished."""
+"""What takes longest, so that neither process is left with it when the other has finished."""
 
 
 def in_order(items: list[pytest.Item]) -> None:
